@@ -1,0 +1,34 @@
+"""Child processes that never outlive their parent, and ports for them."""
+
+import ctypes
+import random
+import signal
+import socket
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent() -> None:
+    """Have the kernel SIGKILL this process when its parent dies; a `preexec_fn`.
+
+    Meant to be used with `start_new_session=True`: a Ctrl-C in the terminal goes to the whole foreground group, and
+    children in it would die before the parent can stop them in order.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """Find a port on 127.0.0.1 that nobody listens on.
+
+    It lies below the range from which Linux takes the ports of outgoing connections (32768 and up): while a server is
+    down, a client that keeps reconnecting to a port in that range may be given that very port, and block it.
+    """
+    for port in random.sample(range(20_000, 32_768), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free port between 20000 and 32767 on 127.0.0.1")
