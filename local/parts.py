@@ -1,0 +1,173 @@
+"""The processes of the stack, each kept running until it is stopped on purpose."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from local.child import die_with_parent
+from local.kafka import KafkaFailedError
+from local.settings import ROOT
+
+START_TIMEOUT_S: Final = 60  # every part is ready within 5 s on an idle machine with two cores
+_STOP_TIMEOUT_S: Final = 15  # functions finish what they have begun, which takes 10 s at most, resend_orders apart
+_LOG_TAIL: Final = 20  # lines shown when a start fails
+_FIRST_DELAY_S: Final = 0.2
+_LONGEST_DELAY_S: Final = 5.0
+
+
+class PartFailedError(RuntimeError):
+    """A part ended before it was ready; the message says why and ends with the tail of its log."""
+
+
+class Part(Protocol):
+    """A child process that can be started again."""
+
+    process: asyncio.subprocess.Process | None
+
+    async def start(self) -> None:
+        """Start it and return when it is ready."""
+
+    async def stop(self) -> None:
+        """Stop it if it runs, and return when it is gone."""
+
+
+class Server:
+    """A part that is ready once it answers."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log_file: Path,
+        ready: Callable[[], Awaitable[bool]],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.process: asyncio.subprocess.Process | None = None
+        self._command = command
+        self._log_file = log_file
+        self._ready = ready
+        self._environment = environment
+
+    async def start(self) -> None:
+        """Start the process and wait until it is ready.
+
+        Raises:
+            PartFailedError: it ended, or was not ready within 60 s.
+
+        """
+        self.process = await spawn(self._command, self._log_file, self._environment)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while not await self._ready():
+                    if self.process.returncode is not None:
+                        raise failed(f"it ended with status {self.process.returncode}", self._log_file)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await self.stop()
+            raise failed(f"it was not ready within {START_TIMEOUT_S} s", self._log_file) from None
+
+    async def stop(self) -> None:
+        """Ask it to end (SIGTERM); SIGKILL it when that takes too long."""
+        if self.process is None:
+            return
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await signalled(self.process, signal.SIGTERM)
+        except TimeoutError:
+            await signalled(self.process, signal.SIGKILL)
+
+
+async def spawn(
+    command: Sequence[str | Path], log_file: Path, environment: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """Start a process that ends when this one does, in the project's folder, with its output in a file."""
+    with log_file.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+async def signalled(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal and wait until the process is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+    await process.wait()
+
+
+def failed(reason: str, log_file: Path) -> PartFailedError:
+    """Say what happened, and what the log said last."""
+    tail = log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
+    return PartFailedError("\n".join([f"{reason}. {log_file} ends with:", *tail]))
+
+
+class Keeper:
+    """Keeps one part running: when it ends by itself it is started again, after 0.2 s at first, 5 s at most."""
+
+    def __init__(self, name: str, part: Part, report: Callable[[str], None]) -> None:
+        self.name = name
+        self.part = part
+        self.ready = asyncio.Event()
+        self._report = report
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the part, and keep it from then on.
+
+        Raises:
+            PartFailedError, KafkaFailedError: it did not become ready; nothing is tried again.
+
+        """
+        begun = time.monotonic()
+        try:
+            await self.part.start()
+        except PartFailedError as failure:
+            raise PartFailedError(f"{self.name} did not start: {failure}") from None
+        self._is_ready(begun)
+        self._keeping = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    async def stop(self) -> None:
+        """Stop the part, on purpose."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        self.ready.clear()
+        await self.part.stop()
+
+    async def kill(self) -> None:
+        """Kill the process (SIGKILL), as a crash would. It is kept: wait for `ready` to see it again."""
+        if self.part.process is not None:
+            self.ready.clear()
+            await signalled(self.part.process, signal.SIGKILL)
+
+    def _is_ready(self, begun: float) -> None:
+        self._report(f"{self.name:<16} ready after {time.monotonic() - begun:.1f} s")
+        self.ready.set()
+
+    async def _keep(self) -> None:
+        delay_s = _FIRST_DELAY_S
+        while True:
+            if self.part.process is not None:
+                status = await self.part.process.wait()
+                self.ready.clear()
+                self._report(f"{self.name:<16} ended with status {status}, starts again in {delay_s:.1f} s")
+            await asyncio.sleep(delay_s)
+            begun = time.monotonic()
+            try:
+                await self.part.start()
+            except (PartFailedError, KafkaFailedError) as failure:
+                self._report(f"{self.name:<16} {failure}")
+                delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+            else:
+                self._is_ready(begun)
+                delay_s = _FIRST_DELAY_S
