@@ -1,0 +1,68 @@
+# Every verb sets up what it needs; the first one on a machine takes a minute or two, and says what it is doing.
+
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=shop schema/*.proto
+
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check schema fmt lock clean
+
+help: ## List these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/local.done ## Run everything on this machine, at http://127.0.0.1:8080 (PORT=80 for another port)
+	@exec $(BIN)/python -m local
+
+demo: $(VENV)/local.done ## Order once, repeat everything, and show that it was charged once
+	@exec $(BIN)/python -m local.demo
+
+test: $(VENV)/dev.done ## Run all tests, on a real MongoDB and a real Kafka
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/dev.done ## What CI runs: format, lint, types, schema drift, tests with coverage
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(PROTOC)
+	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+schema: $(VENV)/dev.done ## Generate shop/schema from schema/*.proto
+	$(PROTOC)
+
+fmt: $(VENV)/dev.done ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix-only -q
+	$(BIN)/ruff format
+
+lock: $(VENV)/dev.done ## Lock the dependencies of pyproject.toml anew, with hashes
+	$(BIN)/pip install -q uv
+	for extras in "functions" "local --extra local" "dev --extra local --extra dev"; do \
+	  set -- $$extras; file=requirements/$$1.txt; shift; \
+	  $(BIN)/uv pip compile -q pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header -o $$file; \
+	done
+
+clean: ## Remove the data and logs of make run (what is installed stays)
+	rm -rf .stack
+
+# What is installed: one environment, from a lock with hashes. `dev` holds all that `local` does.
+$(VENV)/dev.done: requirements/dev.txt $(VENV)/made
+	@echo "Installing the tools and dependencies into $(VENV) (about a minute, once)"
+	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements/dev.txt
+	@touch $(VENV)/local.done $@
+
+$(VENV)/local.done: requirements/local.txt $(VENV)/made
+	@echo "Installing the dependencies into $(VENV) (about a minute, once)"
+	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements/local.txt
+	@touch $@
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed; $(PYTHON) is not. Name another one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "Python's venv module is missing; install it: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@touch $@

@@ -1,0 +1,23 @@
+"""Charge the customer of an ordered basket, once, or decline for good.
+
+Trigger   PaymentRequested on topic `payments`
+Once per  basket and attempt
+Emits     PaymentDecided on topic `results`
+"""
+
+from functions_framework import aio
+
+from shop import billing, emission, events
+from shop.schema.events_pb2 import Outcome, PaymentRequested
+
+
+@aio.http
+@events.consumer(PaymentRequested)
+async def billing_handler(requested: PaymentRequested) -> str:
+    emission.check()
+    decision = await billing.decide(requested)
+    if decision.event is None:
+        return "older"
+    await emission.emit(decision.event)
+    await billing.archive_paid_baskets(decision.account)
+    return Outcome.Name(decision.event.outcome).lower()

@@ -1,0 +1,17 @@
+"""Record, and so "send", the notification of a decision.
+
+Trigger   PaymentDecided on topic `results`, in a consumer group of its own
+Once per  basket and attempt
+"""
+
+from functions_framework import aio
+
+from shop import events, notifications
+from shop.schema.events_pb2 import PaymentDecided
+
+
+@aio.http
+@events.consumer(PaymentDecided)
+async def notify_handler(decided: PaymentDecided) -> str:
+    await notifications.record(decided)
+    return "notified"

@@ -1,0 +1,16 @@
+"""Settle a basket as billing decided.
+
+Trigger   PaymentDecided on topic `results`
+Once per  basket and attempt
+"""
+
+from functions_framework import aio
+
+from shop import events, orders
+from shop.schema.events_pb2 import PaymentDecided
+
+
+@aio.http
+@events.consumer(PaymentDecided)
+async def order_handler(decided: PaymentDecided) -> str:
+    return await orders.settle(decided)

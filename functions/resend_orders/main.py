@@ -1,0 +1,37 @@
+"""Ask again for the payment of baskets that have been ordered for too long.
+
+Trigger   PingSource, each minute
+Emits     PaymentRequested on topic `payments`, the same as before
+"""
+
+import logging
+import time
+
+from functions_framework import aio
+from pymongo.errors import PyMongoError
+
+from shop import emission, events, mongo, orders
+from shop.errors import Unavailable
+
+WORK_S = 20.0
+"""How long one tick works. The next one comes 60 s after it, and shares what is left."""
+
+
+@aio.http
+@events.tick(deadline_s=WORK_S + 5)
+async def resend_orders() -> str:
+    emission.check()
+    started, resent = time.monotonic(), 0
+    try:
+        while time.monotonic() - started < WORK_S:
+            with mongo.deadline():
+                event = await orders.claim_due()
+            if event is None:
+                return f"resent {resent}"
+            await emission.emit(event)
+            resent += 1
+    except (Unavailable, PyMongoError) as error:
+        # An outage must not be amplified: the first failure ends the tick, and the next tick is the retry.
+        logging.getLogger(__name__).warning("stopped until the next tick: %s", error)
+        return f"resent {resent}, then stopped"
+    return f"resent {resent}, more are due"

@@ -1,0 +1,100 @@
+"""Do what HTTP requests and CloudEvents have in common: bound, time, and log them, and sort what went wrong.
+
+Promises: no body over the limit is read into memory; no function works longer than its deadline; a health check is
+answered without MongoDB; whatever a function raises becomes an answer without a stack trace.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from pymongo.errors import PyMongoError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from shop import log, mongo
+from shop.errors import Malformed, Rejected, TooLarge, Unavailable
+
+MAX_BODY = 64 * 1024
+"""The largest body, in bytes: a request or event of ours is under 2 KiB, whatever the user's script."""
+
+DEADLINE_S = 10.0
+"""The longest a function works on one message: MongoDB's 5 s and the sink's 2 s inside it, Serving's 30 s outside."""
+
+_log = logging.getLogger(__name__)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""The trace that the message in hand belongs to; what is emitted because of it carries it on."""
+
+
+@dataclass
+class Handling:
+    """What the log will say of the message in hand, filled in as it becomes known."""
+
+    key: str = "-"
+    outcome: str = "done"
+
+
+Work = Callable[[Request, Handling], Awaitable[Response]]
+Refuse = Callable[[Rejected | Unavailable | None], Response]
+"""Words a refusal: for good, for now, or (None) because of a bug of ours."""
+
+
+def function(
+    work: Work, refuse: Refuse, *, deadline_s: float = DEADLINE_S, mongo_s: float = mongo.DEADLINE_S
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a function of the framework from one that works and one that words its refusals."""
+
+    async def handle(request: Request) -> Response:
+        if request.url.path == "/healthz":
+            return Response("ok\n", media_type="text/plain")
+        started = time.monotonic()
+        handling, detail, level = Handling(), "", logging.INFO
+        traceparent.set(_traceparent(request))
+        try:
+            async with asyncio.timeout(deadline_s):
+                with mongo.deadline(mongo_s):
+                    response = await work(request, handling)
+        except Exception as error:  # noqa: BLE001 - the last place to catch it; what was not foreseen is logged with its trace
+            reason = _sort(error)
+            response = refuse(reason)
+            handling.outcome, detail = type(reason or error).__name__, str(error)
+            level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
+        log.handled(handling.key, handling.outcome, time.monotonic() - started, level=level, detail=detail)
+        return response
+
+    return handle
+
+
+def _sort(error: Exception) -> Rejected | Unavailable | None:
+    """Tell a refusal for good from one for now; None, with its trace in the log, for what nobody foresaw."""
+    if isinstance(error, Rejected | Unavailable):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return Malformed("the body ended early; send all of it")
+    if isinstance(error, PyMongoError | TimeoutError):
+        # A network error, a write-concern error, a deadline: whether it was done is unknown, and a repeat finds out.
+        return Unavailable("MongoDB did not answer in time; try again")
+    _log.error("unforeseen", exc_info=error)
+    return None
+
+
+def _traceparent(request: Request) -> str | None:
+    value = request.headers.get("traceparent") or request.headers.get("ce-traceparent") or ""
+    return value if _TRACEPARENT.fullmatch(value) else None
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body. Raises TooLarge as soon as it is known to be over the limit, the rest unread."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise TooLarge(f"the body is over {MAX_BODY} bytes; send less")
+    return body

@@ -1,0 +1,159 @@
+"""Answer HTTP with JSON, as docs/openapi.yaml describes it; the one place where a kind of failure becomes a status.
+
+The shop has clients that were written for another one, so it is generous with the form of a request (any path, host and
+Content-Type; a GET may bring its fields as a JSON body or in the query) and strict with its content.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from google.protobuf.message import Message
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from shop import edge
+from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
+from shop.messages import CHECKS, from_json, is_text, to_json
+
+M = TypeVar("M", bound=Message)
+
+STATUS: Mapping[type[Rejected], int] = {
+    Malformed: 400,
+    NotFound: 404,
+    TooLarge: 413,
+    Impossible: 422,
+    Contradiction: 422,
+}
+
+RETRY_AFTER_S = 1
+"""Soon: a failover of MongoDB takes seconds, and a client that waited a minute for it would be gone."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response with what is not in its schema."""
+
+    response: Message
+    replayed: bool = False
+    """The request had been done before: the header `Idempotent-Replayed` says so."""
+
+    text: str | None = None
+    """To send as text/plain in place of JSON."""
+
+
+def get(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Make an HTTP function that answers GET; `headers` are passed to it as keywords, `Accept` as `accept`."""
+    return _endpoint("GET", kind, headers)
+
+
+def post(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Make an HTTP function that answers POST; `headers` are passed to it as keywords, `Accept` as `accept`."""
+    return _endpoint("POST", kind, headers)
+
+
+def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., Awaitable[Message | Answer]]) -> Callable[[Request], Awaitable[Response]]:
+        async def work(request: Request, handling: edge.Handling) -> Response:
+            if request.method != method:
+                handling.outcome = "method not allowed"
+                return _error(405, f"{request.method} is not answered here; send {method}", {"Allow": method})
+            fields = _fields(kind, request, await edge.read_body(request))
+            handling.key = str(fields.get("basket") or fields.get("user") or "-")
+            answer = await function(from_json(kind, fields), **_keywords(request, headers))
+            if not isinstance(answer, Answer):
+                answer = Answer(answer)
+            if answer.replayed:
+                handling.outcome = "replayed"
+            return _render(answer)
+
+        handle = edge.function(work, _refuse)
+        handle.__name__ = function.__name__  # the framework registers and finds it by its name
+        handle.__doc__ = function.__doc__
+        return handle
+
+    return decorate
+
+
+def _keywords(request: Request, headers: tuple[str, ...]) -> dict[str, str | None]:
+    keywords = {name.lower().replace("-", "_"): request.headers.get(name) for name in headers}
+    for name, value in keywords.items():
+        if value is not None and (check := CHECKS.get(name)):
+            check(value)
+    return keywords
+
+
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
+
+
+def prefers_text(accept: str | None) -> bool:
+    """Tell whether a client asks for text/plain, and not at least as much for JSON."""
+    qualities = {}
+    for item in (accept or "").split(","):
+        media_type, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+        qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+    return qualities.get("text/plain", 0.0) > qualities.get("application/json", 0.0)
+
+
+def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, object]:
+    """Return what the request says, from its JSON body or, for a GET, from its query."""
+    if request.method != "GET":
+        return _json_object(body)
+    sent = _json_object(body) if body.strip() else {}
+    for name, text in parse_qsl(request.url.query, keep_blank_values=True):
+        field = kind.DESCRIPTOR.fields_by_name.get(name)
+        if field is None:
+            continue
+        value = _from_query(field, text)
+        if name in sent and sent[name] != value:
+            raise Malformed(f"{name} differs between the query and the body, or is sent twice; send it once")
+        sent[name] = value
+    return sent
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(body, parse_constant=_no_such_constant)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Malformed('the body is JSON but not an object; send {"<field>": <value>}')
+    return value
+
+
+def _no_such_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _from_query(field: Any, text: str) -> object:
+    if is_text(field):
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):  # 19 digits are all of int64
+        raise Malformed(f"{field.name} must be a whole number")
+    return int(text)
+
+
+def _render(answer: Answer) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
+    if answer.text is not None:
+        return PlainTextResponse(answer.text, headers=headers)
+    return JSONResponse(to_json(answer.response), headers=headers)
+
+
+def _refuse(reason: Rejected | Unavailable | None) -> Response:
+    match reason:
+        case Rejected():
+            return _error(STATUS[type(reason)], str(reason))
+        case Unavailable():
+            # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
+            return _error(503, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.repeat_safe else None)
+        case None:
+            return _error(500, "something went wrong on our side; it has been logged. Repeat the request later")
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"status": False, "message": message}, status_code=status, headers=headers)

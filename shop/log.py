@@ -1,0 +1,43 @@
+"""Write one structured line per message handled: the function, its key, the outcome and how long it took."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from shop import settings
+from shop.messages import rfc3339
+
+_log = logging.getLogger("shop.handled")
+
+
+class JsonFormatter(logging.Formatter):
+    """Format a record as one JSON object on one line, an exception's trace inside it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+            "function": settings.function_name(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def to_stdout() -> None:
+    """Send this process's log to standard output, where Knative collects it."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def handled(key: str, outcome: str, duration_s: float, *, level: int = logging.INFO, detail: str = "") -> None:
+    """Log what became of one request or event."""
+    fields = {"key": key, "outcome": outcome, "duration_ms": round(duration_s * 1000, 1)}
+    if detail:
+        fields["detail"] = detail
+    _log.log(level, "handled", extra={"fields": fields})

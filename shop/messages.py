@@ -1,0 +1,188 @@
+"""Turn JSON and protobuf bytes into the messages of schema/, checked, and messages into JSON.
+
+A field means the same wherever it stands, so its check goes by its name: a `sum` in a request is held to what a `sum`
+in an event is held to, and nothing that passed an edge has to be looked at again further in.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shop.errors import Impossible, Malformed
+from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+
+M = TypeVar("M", bound=Message)
+
+MAX_SUM = 10**12
+"""The largest sum of one order or deposit, in the smallest unit of money."""
+
+MAX_BALANCE = 2**53 - 1
+"""The largest balance: every JSON reader, JavaScript's included, still reads it exactly."""
+
+MAX_USER = 128
+"""The longest user, in characters: any script, and its percent-encoding still fits the 8 KiB of an event's headers."""
+
+MAX_INT64 = 2**63 - 1
+
+_CONTROL_OR_SURROGATE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BASKET = re.compile(r"[0-9a-fA-F]{24}")
+
+
+def check_user(user: str) -> None:
+    """Refuse a user that is empty, too long, or has characters that an event's attributes or UTF-8 cannot carry."""
+    if not 1 <= len(user) <= MAX_USER:
+        raise Impossible(f"user must have 1 to {MAX_USER} characters; it has {len(user)}")
+    if _CONTROL_OR_SURROGATE.search(user):
+        raise Impossible("user must not contain control characters or surrogates; remove them")
+
+
+def check_basket(basket: str) -> None:
+    """Refuse what cannot be a basket id."""
+    if not _BASKET.fullmatch(basket):
+        raise Impossible("basket must be the 24 hex digits that GET /GetBasket gave")
+
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def check_idempotency_key(key: str) -> None:
+    """Refuse a key that a header cannot carry unchanged."""
+    if not _KEY.fullmatch(key):
+        raise Impossible("Idempotency-Key must have 1 to 255 visible ASCII characters and no blanks, such as a UUID")
+
+
+def _check_range(name: str, low: int, high: int) -> Callable[[int], None]:
+    def check(value: int) -> None:
+        if not low <= value <= high:
+            raise Impossible(f"{name} must be a whole number from {low} to {high}; it is {value}")
+
+    return check
+
+
+CHECKS: Mapping[str, Callable[[Any], None]] = {
+    "idempotency_key": check_idempotency_key,
+    "user": check_user,
+    "basket": check_basket,
+    "sum": _check_range("sum", 1, MAX_SUM),
+    "attempt": _check_range("attempt", 1, MAX_INT64 - 1),
+    "number": _check_range("number", 1, MAX_INT64 - 1),
+    "limit": _check_range("limit", 1, 1000),
+}
+
+
+def from_json(kind: type[M], fields: Mapping[str, object]) -> M:
+    """Read a request from JSON.
+
+    Fields the schema does not name are not looked at; null counts as not sent.
+
+    Raises Malformed for a field that is missing or of the wrong JSON type, Impossible for a value that can never be
+    valid.
+    """
+    values = {}
+    for field in kind.DESCRIPTOR.fields:
+        value = fields.get(field.name)
+        if value is None:
+            if not field.has_presence:  # not `optional` in the schema
+                raise Malformed(f"{field.name} is missing; send {_example(kind)}")
+            continue
+        _check_json_type(field, value)
+        if check := CHECKS.get(field.name):
+            check(value)
+        values[field.name] = value
+    return kind(**values)
+
+
+def _check_json_type(field: Any, value: object) -> None:
+    if is_text(field):
+        if not isinstance(value, str):
+            raise Malformed(f"{field.name} must be a JSON string")
+    # JSON knows one kind of number and Python counts booleans among the integers: 10.0, 1e3 and true are all refused
+    # here, because money that was rounded on its way is wrong without anybody noticing.
+    elif type(value) is not int:
+        raise Malformed(f"{field.name} must be a JSON integer, without quotes, fraction or exponent")
+
+
+def is_text(field: Any) -> bool:
+    """Tell whether a field of a request is text; the others are whole numbers."""
+    return bool(field.cpp_type == FieldDescriptor.CPPTYPE_STRING)
+
+
+def _example(kind: type[Message]) -> str:
+    examples = {"user": '"Pavel"', "sum": "10", "basket": '"<id from GET /GetBasket>"'}
+    shown = [f'"{field.name}": {examples[field.name]}' for field in kind.DESCRIPTOR.fields if not field.has_presence]
+    return "{" + ", ".join(shown) + "}"
+
+
+def from_bytes(kind: type[M], data: bytes) -> M:
+    """Read an event's data.
+
+    Raises Malformed for bytes that are no such message, Impossible for a value that no honest event carries.
+    """
+    try:
+        event = kind.FromString(data)
+    except DecodeError as error:
+        raise Malformed(f"the data is not a {kind.DESCRIPTOR.full_name}: {error}") from error
+    for field in kind.DESCRIPTOR.fields:
+        if check := CHECKS.get(field.name):
+            check(getattr(event, field.name))
+        if field.message_type is not None and not event.HasField(field.name):
+            raise Impossible(f"{field.name} is missing")
+    if isinstance(event, PaymentDecided | PaymentRequested):
+        _check_event(event)
+    return event
+
+
+def _check_event(event: PaymentDecided | PaymentRequested) -> None:
+    if event.basket != event.basket.lower():
+        raise Impossible("basket must be in lower-case hex digits in an event, for the event's id is made of it")
+    if isinstance(event, PaymentDecided) and event.outcome not in (PAID, DECLINED):
+        raise Impossible("outcome must be PAID or DECLINED")
+    try:
+        happened_at(event)
+    except (ValueError, OverflowError) as error:
+        raise Impossible(f"the event's time is out of range: {error}") from error
+
+
+def event_id(event: PaymentDecided | PaymentRequested) -> str:
+    """Return the key that names the event's effect: one per basket and attempt, whatever is delivered how often."""
+    return f"{event.basket}.{event.attempt}"
+
+
+def happened_at(event: PaymentDecided | PaymentRequested) -> datetime:
+    """Return when it happened, as it is stored: never when the event was sent."""
+    return to_datetime(event.decided_at if isinstance(event, PaymentDecided) else event.ordered_at)
+
+
+def to_datetime(timestamp: Timestamp) -> datetime:
+    """Return the time in UTC. MongoDB keeps milliseconds, so our own events never carry more."""
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def rfc3339(time: datetime) -> str:
+    """Write a time as the Kafka dispatcher would rewrite it: `Z`, and no trailing zeros in the fraction.
+
+    Written so from the start, an event that went through Kafka and one that did not are equal byte for byte.
+    """
+    text = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
+    return text + "Z"
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """Return a response as JSON: every field, int64 as a number, a time as RFC 3339, an unset `optional` as null."""
+    return {field.name: _json_value(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _json_value(message: Message, field: Any) -> Any:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return [to_json(item) if isinstance(item, Message) else item for item in value]
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    if isinstance(value, Timestamp):
+        return rfc3339(to_datetime(value))
+    return value

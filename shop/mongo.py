@@ -1,0 +1,115 @@
+"""Reach MongoDB so that every answer rests on what a failover cannot take back, and no call hangs.
+
+Promise: whatever leads to an answer or an emission was written with majority and journal, or read with majority from
+the primary. Both are set here, in code, so that no connection string can weaken them. A network error, a
+write-concern error or a deadline is never taken for "done" or "not done": it reaches the edge as PyMongoError, and
+the edge answers "later".
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
+
+import pymongo
+from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from shop import settings
+
+Document = dict[str, Any]
+Pipeline = Sequence[Mapping[str, Any]]
+
+DEADLINE_S = 5.0
+"""All of one request's calls to MongoDB together: inside the function's 10 s, which is inside Serving's 30 s."""
+
+NOW = "$$NOW"
+"""The server's time. It works in update pipelines only: in an insert or `$setOnInsert` it would be stored as text."""
+
+_client: AsyncMongoClient[Document] | None = None
+
+
+def client() -> AsyncMongoClient[Document]:
+    """Return this process's client, made at the first call: a function starts, and is ready, while MongoDB is down."""
+    global _client  # one client per process: it is the connection pool
+    if _client is None:
+        _client = AsyncMongoClient(settings.mongodb_uri(), appname=settings.function_name(), tz_aware=True)
+    return _client
+
+
+async def close() -> None:
+    """Close this process's client; the next call makes another."""
+    global _client
+    if _client is not None:
+        await _client.close()
+        _client = None
+
+
+def database(service: str) -> AsyncDatabase[Document]:
+    """Return the database of `orders`, `billing` or `notify`, majority and journal set."""
+    return client().get_database(
+        settings.database(service),
+        write_concern=WriteConcern(w="majority", j=True),
+        read_concern=ReadConcern("majority"),
+        read_preference=ReadPreference.PRIMARY,
+    )
+
+
+def collection(service: str, name: str) -> AsyncCollection[Document]:
+    """Return a collection of a service's database."""
+    return database(service)[name]
+
+
+def deadline(seconds: float = DEADLINE_S) -> AbstractContextManager[object]:
+    """Bound all calls to MongoDB made inside, together. A nested deadline can only be shorter."""
+    return pymongo.timeout(seconds)
+
+
+async def upsert(
+    into: AsyncCollection[Document],
+    key: Mapping[str, Any],
+    update: Mapping[str, Any] | Pipeline,
+    session: AsyncClientSession | None = None,
+) -> Document:
+    """Apply an update to the document with this key, made if there is none, and return it after that.
+
+    The key is a unique key and nothing else: a condition beside it would turn a normal race into a duplicate key error.
+    """
+    stored = await into.find_one_and_update(
+        key, update, upsert=True, return_document=ReturnDocument.AFTER, session=session
+    )
+    if stored is None:
+        raise AssertionError("an upsert that returns the document after it has one")
+    return stored
+
+
+@asynccontextmanager
+async def session() -> AsyncIterator[AsyncClientSession]:
+    """Open a causally consistent session: a read in it sees at least what the writes before it saw."""
+    async with client().start_session(causal_consistency=True) as opened:
+        yield opened
+
+
+REMOVE = "$$REMOVE"
+"""The value that takes a field away."""
+
+
+def when(condition: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what one `$set` needs to make all the changes when the condition holds, and else none of them.
+
+    Conditions see the document as it was. Keep it to one stage: a second `$set` would see the first one's values.
+    """
+    return {field: {"$cond": [condition, value, f"${field}"]} for field, value in changes.items()}
+
+
+def literal(value: object) -> Mapping[str, object]:
+    """Return a value that MongoDB takes as it is. Customers' strings need it: `$balance` is a legal user."""
+    return {"$literal": value}
+
+
+def array(field: str) -> Mapping[str, object]:
+    """Return an array field, empty when missing: `$in` and `$concatArrays` fail over, or become, a missing one."""
+    return {"$ifNull": [f"${field}", []]}

@@ -1,0 +1,110 @@
+"""Record, and so "send", one notification per decision, and list them.
+
+Promise: a decision delivered again finds its notification there; one with other content is refused, never recorded
+twice.
+
+State: `notify.notifications`, one document per basket and attempt.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bson import Int64, ObjectId
+from pymongo import DESCENDING
+from pymongo.asynchronous.collection import AsyncCollection
+
+from shop import mongo
+from shop.errors import Contradiction, Impossible
+from shop.messages import event_id, rfc3339, to_datetime
+from shop.mongo import NOW, Document, literal
+from shop.schema.events_pb2 import PAID, PaymentDecided
+
+SERVICE = "notify"
+
+PAID_OUTCOME, DECLINED_OUTCOME = "paid", "declined"
+
+PAGE = 100
+"""Notifications in a page when the request names no limit."""
+
+
+def _notifications() -> AsyncCollection[Document]:
+    return mongo.collection(SERVICE, "notifications")
+
+
+async def record(decided: PaymentDecided) -> None:
+    """Record the notification of a decision, once.
+
+    One upsert on exactly the key, changing nothing when it is there: an insert that ignores its duplicate would not
+    wait until the one it met is durable.
+
+    Raises Contradiction when the same basket and attempt was notified with other content.
+    """
+    key = event_id(decided)
+    content = {
+        "user": decided.user,
+        "basket": ObjectId(decided.basket),
+        "attempt": Int64(decided.attempt),
+        "sum": Int64(decided.sum),
+        "outcome": PAID_OUTCOME if decided.outcome == PAID else DECLINED_OUTCOME,
+        "reason": decided.reason,
+        "decided_at": to_datetime(decided.decided_at),
+    }
+    stored = await mongo.upsert(_notifications(), {"_id": key}, _record_it(key, content))
+    for field, value in content.items():
+        if stored[field] != value:
+            raise Contradiction(f"{key} was notified with {field} {stored[field]}, not {value}")
+
+
+def _record_it(key: str, content: Document) -> mongo.Pipeline:
+    """When there is none yet: this content, recorded now. Else change nothing."""
+    is_new = {"$eq": [{"$type": "$recorded_at"}, "missing"]}
+    notification = {"_id": key, **{field: literal(value) for field, value in content.items()}, "recorded_at": NOW}
+    return [{"$replaceWith": {"$cond": [is_new, notification, "$$ROOT"]}}]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Notifications, oldest first, and the cursor to the page of older ones (None: there are none)."""
+
+    notifications: list[Document]
+    older: str | None
+
+
+async def latest(user: str | None, limit: int = PAGE, before: str | None = None) -> Page:
+    """Return the latest notifications, of one user or of all, before a cursor if one is given.
+
+    Raises Impossible for a cursor that no page gave.
+    """
+    query: Document = {} if user is None else {"user": user}
+    if before is not None:
+        recorded_at, key = _read_cursor(before)
+        query["$or"] = [{"recorded_at": {"$lt": recorded_at}}, {"recorded_at": recorded_at, "_id": {"$lt": key}}]
+    newest_first = _notifications().find(
+        query, sort=[("recorded_at", DESCENDING), ("_id", DESCENDING)], limit=limit + 1
+    )
+    found = await newest_first.to_list()
+    page = found[:limit][::-1]
+    return Page(notifications=page, older=_cursor(page[0]) if len(found) > limit else None)
+
+
+def line(notification: Document) -> str:
+    """Return the notification as the line of the log that the seed printed."""
+    return f"user {notification['user']} result {str(notification['outcome'] == PAID_OUTCOME).lower()}"
+
+
+_CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z)_([0-9a-f]{24}\.\d{1,19})")
+
+
+def _cursor(notification: Document) -> str:
+    return f"{rfc3339(notification['recorded_at'])}_{notification['_id']}"
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    match = _CURSOR.fullmatch(cursor)
+    try:
+        if match is not None:
+            return datetime.fromisoformat(match[1]).astimezone(UTC), match[2]
+    except ValueError:  # digits that are no date
+        pass
+    raise Impossible("before must be the `next` of a page of GET /List")

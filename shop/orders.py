@@ -1,0 +1,245 @@
+"""Move a basket `open -> ordered -> paid`, each step one compare-and-set, so that a repeated step finds itself done.
+
+Promises, against any repetition, reordering and loss:
+
+- a user has one unpaid basket, and basket n + 1 exists only after n was paid;
+- attempt n + 1 to pay a basket exists only after attempt n was declined;
+- an ordered basket is its own outbox: until it is settled it asks for its payment again and again.
+
+State: `orders.baskets`, one document per basket (`shop.setup` has its validator). One document is ever needed at once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Int64, ObjectId
+from pymongo import DESCENDING, ReturnDocument
+from pymongo.asynchronous.collection import AsyncCollection
+
+from shop import mongo
+from shop.errors import Contradiction, NotFound, Unavailable
+from shop.messages import to_datetime
+from shop.mongo import NOW, REMOVE, Document, literal, when
+from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
+
+SERVICE = "orders"
+
+OPEN, ORDERED, PAID_STATUS = "open", "ordered", "paid"
+
+RESEND_AFTER_MS = 60_000
+"""When an ordered basket is due for its first resend: far beyond the usual way to billing and back."""
+
+RESEND_AT_MOST_EVERY_MS = 3_600_000
+"""The longest wait between two resends of one basket."""
+
+
+def _baskets() -> AsyncCollection[Document]:
+    return mongo.collection(SERVICE, "baskets")
+
+
+# --- GetBasket -------------------------------------------------------------------------------------------------------
+
+_RACES = 10
+"""How often a new basket may be paid before it was even answered: the user is ordering at the same time."""
+
+
+async def current_basket(user: str) -> Document:
+    """Return the user's one unpaid basket, made now if there is none. Any number of concurrent calls make one.
+
+    One round trip for a basket that exists: the highest number is the only one that can be unpaid.
+    """
+    for _ in range(_RACES):
+        latest = await _baskets().find_one({"user": user}, sort=[("number", DESCENDING)])
+        if latest is not None and latest["status"] != PAID_STATUS:
+            return latest
+        basket = await mongo.upsert(
+            _baskets(),
+            {"user": user, "number": Int64(latest["number"] + 1 if latest else 1)},
+            {"$setOnInsert": {"status": OPEN, "attempt": Int64(0)}},
+        )
+        if basket["status"] != PAID_STATUS:
+            return basket
+    raise Unavailable("this user's baskets are being paid faster than they can be read; try again")
+
+
+def next_attempt(basket: Document) -> int:
+    """Return the attempt to send with POST /Order: a new one when the basket is open, else the one on its way."""
+    return int(basket["attempt"]) + int(basket["status"] == OPEN)
+
+
+# --- POST /Order -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """What became of one attempt to order a basket."""
+
+    message: str
+    basket: str
+    attempt: int
+    order_status: str
+    replayed: bool
+    event: PaymentRequested | None
+    """To emit now; None when the attempt is decided already."""
+
+
+async def order(user: str, basket: str, sum_: int, attempt: int | None) -> Ordered:
+    """Order a basket for a sum, once per attempt; a repetition is answered with what became of the first one.
+
+    One round trip: a find-and-update whose conditions are inside, returning the document after it. `request` tells
+    whether it was this call that ordered; if not, the document is what was there before.
+
+    Raises NotFound for a basket that is absent or of another user, Contradiction for another sum or a later attempt.
+    """
+    request = ObjectId()
+    stored = await _baskets().find_one_and_update(
+        {"_id": ObjectId(basket), "user": user},
+        _order_it(request, sum_, attempt),
+        return_document=ReturnDocument.AFTER,
+    )
+    if stored is None:
+        raise NotFound("this user has no such basket; take the id from GET /GetBasket")
+    if stored.get("request") == request:
+        return _ordered("order accepted", stored, replayed=False)
+    return _order_again(stored, sum_, attempt)
+
+
+def _order_it(request: ObjectId, sum_: int, attempt: int | None) -> mongo.Pipeline:
+    """When open and, if an attempt was sent, it is the next one: set status, sum and attempt. Else change nothing."""
+    conditions: list[object] = [{"$eq": ["$status", OPEN]}]
+    if attempt is not None:
+        conditions.append({"$eq": [Int64(attempt), {"$add": ["$attempt", Int64(1)]}]})
+    changes = {
+        "status": ORDERED,
+        "sum": Int64(sum_),
+        "attempt": {"$add": ["$attempt", Int64(1)]},
+        "ordered_at": NOW,
+        "resend_at": {"$add": [NOW, RESEND_AFTER_MS]},
+        "request": request,
+        "decided_at": REMOVE,
+        "reason": REMOVE,
+    }
+    return [{"$set": when({"$and": conditions}, changes)}]
+
+
+def _order_again(stored: Document, sum_: int, attempt: int | None) -> Ordered:
+    """Answer an order that changed nothing: the table of what was there, read from above, the first row that fits."""
+    status, current = stored["status"], stored["attempt"]
+    if attempt is not None and attempt < current:
+        return _ordered("declined", stored, replayed=True, attempt=attempt)
+    if attempt is not None and attempt > current:
+        raise Contradiction(f"attempt {attempt} cannot be yet; send attempt {next_attempt(stored)}")
+    if sum_ != stored["sum"]:
+        raise Contradiction(
+            f"attempt {current} of this basket was ordered for {stored['sum']}, not for {sum_}; send that sum"
+        )
+    if status == OPEN:
+        return _ordered(f"declined: {stored.get('reason', '')}", stored, replayed=True)
+    if status == ORDERED:
+        return _ordered("order accepted", stored, replayed=True)
+    return _ordered("paid", stored, replayed=True)
+
+
+def _ordered(message: str, stored: Document, *, replayed: bool, attempt: int | None = None) -> Ordered:
+    about = stored["attempt"] if attempt is None else attempt
+    on_its_way = stored["status"] == ORDERED and about == stored["attempt"]
+    return Ordered(
+        message=message,
+        basket=str(stored["_id"]),
+        attempt=int(about),
+        order_status=stored["status"],
+        replayed=replayed,
+        event=payment_requested(stored) if on_its_way else None,
+    )
+
+
+def payment_requested(stored: Document) -> PaymentRequested:
+    """Build the event of an ordered basket from what is stored, so that every emission is the same byte for byte."""
+    return PaymentRequested(
+        user=stored["user"],
+        basket=str(stored["_id"]),
+        number=stored["number"],
+        attempt=stored["attempt"],
+        sum=stored["sum"],
+        ordered_at=stored["ordered_at"],
+    )
+
+
+# --- GetOrder --------------------------------------------------------------------------------------------------------
+
+
+async def find_order(user: str, basket: str) -> Document:
+    """Return a basket of the user. Raises NotFound for one that is absent or of another user."""
+    stored = await _baskets().find_one({"_id": ObjectId(basket), "user": user})
+    if stored is None:
+        raise NotFound("this user has no such basket; take the id from GET /GetBasket")
+    return stored
+
+
+# --- settlement ------------------------------------------------------------------------------------------------------
+
+
+async def settle(decided: PaymentDecided) -> str:
+    """Settle a basket as billing decided: `ordered -> paid`, or back to `open`.
+
+    Only a decision of the current attempt, with its sum, moves it.
+
+    Returns what happened, for the log: `settled` (now or before) or `older`.
+
+    Raises Contradiction for a decision that no order of ours can have led to.
+    """
+    status = PAID_STATUS if decided.outcome == PAID else OPEN
+    stored = await _baskets().find_one_and_update(
+        {"_id": ObjectId(decided.basket), "user": decided.user},
+        _settle_it(decided, status),
+        return_document=ReturnDocument.AFTER,
+    )
+    if stored is None:
+        raise Contradiction(f"user {decided.user} has no basket {decided.basket}, yet billing decided about it")
+    current = stored["attempt"]
+    if decided.attempt < current:
+        return "older"
+    if decided.attempt > current:
+        raise Contradiction(f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered")
+    if decided.sum != stored["sum"]:
+        raise Contradiction(f"attempt {current} was decided for {decided.sum}, yet ordered for {stored['sum']}")
+    if stored["status"] != status:
+        raise Contradiction(f"attempt {current} was decided {status}, yet is settled {stored['status']}")
+    return "settled"
+
+
+def _settle_it(decided: PaymentDecided, status: str) -> mongo.Pipeline:
+    """When ordered, at this attempt, with this sum: it is settled. Else change nothing."""
+    changes: dict[str, Any] = {
+        "status": status,
+        "decided_at": to_datetime(decided.decided_at),
+        "reason": literal(decided.reason) if status == OPEN else REMOVE,
+        "resend_at": REMOVE,
+    }
+    is_current = [
+        {"$eq": ["$status", ORDERED]},
+        {"$eq": ["$attempt", Int64(decided.attempt)]},
+        {"$eq": ["$sum", Int64(decided.sum)]},
+    ]
+    return [{"$set": when({"$and": is_current}, changes)}]
+
+
+# --- resend ----------------------------------------------------------------------------------------------------------
+
+
+async def claim_due() -> PaymentRequested | None:
+    """Claim the basket that has been due for a resend for longest, and return its event; None when none is due.
+
+    The claim sets its next time before anything is sent: ticks that overlap share the work, and a basket that never
+    gets through does not keep the others waiting. Waits double without a counter, for each is as long as the basket's
+    age.
+    """
+    age = {"$subtract": [NOW, "$ordered_at"]}
+    wait = {"$min": [{"$max": [age, RESEND_AFTER_MS]}, RESEND_AT_MOST_EVERY_MS]}
+    claimed = await _baskets().find_one_and_update(
+        {"status": ORDERED, "$expr": {"$lte": ["$resend_at", NOW]}},
+        [{"$set": {"resend_at": {"$add": [NOW, wait]}}}],
+        sort=[("resend_at", 1)],
+        return_document=ReturnDocument.AFTER,
+    )
+    return payment_requested(claimed) if claimed is not None else None

@@ -1,0 +1,51 @@
+"""Run one function: `python -m shop.serve` is what a container starts.
+
+One process and no workers: Knative Serving scales by containers. The app is the framework's own, for `FUNCTION_TARGET`
+from `FUNCTION_SOURCE` (functions/<target>/main.py), so that plain `functions-framework --asgi` serves the same.
+"""
+
+import os
+import sys
+
+import uvicorn
+from functions_framework.aio import create_asgi_app
+from functions_framework.exceptions import FunctionsFrameworkException
+
+from shop import log, settings
+
+KEEP_ALIVE_S = 120
+"""How long an idle connection stays open: longer than any proxy in front keeps it, so that the proxy closes first and a
+request never meets a connection that is just being closed."""
+
+DRAIN_S = 15
+"""How long requests in flight may go on after SIGTERM: a function's own deadline, and some."""
+
+
+def main() -> None:
+    """Serve until SIGTERM, then finish what is in flight."""
+    target = os.environ.get("FUNCTION_TARGET")
+    if not target:
+        sys.exit("FUNCTION_TARGET is not set; name a folder of functions/, such as FUNCTION_TARGET=get_basket")
+    log.to_stdout()
+    try:
+        app = create_asgi_app(target, os.environ.get("FUNCTION_SOURCE", f"functions/{target}/main.py"))
+    except FunctionsFrameworkException as error:
+        sys.exit(f"{error}; run it where functions/ is, or set FUNCTION_SOURCE")
+    uvicorn.run(
+        app,
+        host=settings.host(),
+        port=settings.port(),
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+if __name__ == "__main__":
+    main()
