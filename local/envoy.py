@@ -92,8 +92,8 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
     protocol = {
         "@type": f"{_EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
-        # Shorter than uvicorn's keep-alive of 5 s: else a request may meet a connection that is just being closed.
-        "common_http_protocol_options": {"idle_timeout": "4s"},
+        # Shorter than a function's keep-alive of 120 s: else a request may meet a connection that is just being closed.
+        "common_http_protocol_options": {"idle_timeout": "60s"},
     }
     return {
         "name": name,

@@ -3,14 +3,14 @@
 import asyncio
 import ctypes
 import importlib.util
-import time
 from pathlib import Path
 from typing import Any, Final
 
+import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from local.parts import Server
+from local.parts import START_TIMEOUT_S, Server, failed
 from local.probe import answers
 from local.settings import SettingsError
 
@@ -34,11 +34,21 @@ class Mongod(Server):
         super().__init__(command, log_file, ready=lambda: answers(port))
 
     async def start(self) -> None:
-        """Start it and wait until it takes writes."""
+        """Start it and wait until it takes writes.
+
+        Raises:
+            PartFailedError: it ended, or took none within 60 s.
+
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         await super().start()
-        async with AsyncMongoClient[dict[str, Any]]("127.0.0.1", self._port, directConnection=True) as client:
-            await _become_primary(client, f"127.0.0.1:{self._port}")
+        try:
+            with pymongo.timeout(START_TIMEOUT_S):
+                async with AsyncMongoClient[dict[str, Any]]("127.0.0.1", self._port, directConnection=True) as client:
+                    await _become_primary(client, f"127.0.0.1:{self._port}")
+        except PyMongoError as error:
+            await self.stop()
+            raise failed(f"it did not become primary: {error}", self._log_file) from error
 
 
 async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str) -> None:
@@ -52,10 +62,7 @@ async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str
         if config["members"][0]["host"] != address:  # the port is another one than last time
             config = {**config, "version": config["version"] + 1, "members": members}
             await client.admin.command("replSetReconfig", config, force=True)
-    deadline = time.monotonic() + 30  # an election among one takes well under a second
-    while not (await client.admin.command("hello"))["isWritablePrimary"]:
-        if time.monotonic() > deadline:
-            raise PyMongoError("mongod has not become primary within 30 s")
+    while not (await client.admin.command("hello"))["isWritablePrimary"]:  # noqa: ASYNC110 -- nobody tells; pymongo.timeout ends it
         await asyncio.sleep(0.02)
 
 

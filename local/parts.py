@@ -14,7 +14,7 @@ from local.kafka import KafkaFailedError
 from local.settings import ROOT
 
 START_TIMEOUT_S: Final = 60  # every part is ready within 5 s on an idle machine with two cores
-_STOP_TIMEOUT_S: Final = 15  # functions finish what they have begun, which takes 10 s at most, resend_orders apart
+_STOP_TIMEOUT_S: Final = 20  # functions finish what they have begun, for at most 15 s (shop.serve)
 _LOG_TAIL: Final = 20  # lines shown when a start fails
 _FIRST_DELAY_S: Final = 0.2
 _LONGEST_DELAY_S: Final = 5.0
@@ -126,8 +126,11 @@ class Keeper:
 
         Raises:
             PartFailedError, KafkaFailedError: it did not become ready; nothing is tried again.
+            RuntimeError: it is running already.
 
         """
+        if self._keeping is not None:
+            raise RuntimeError(f"{self.name} is running already")
         begun = time.monotonic()
         try:
             await self.part.start()
@@ -141,6 +144,7 @@ class Keeper:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
+            self._keeping = None
         self.ready.clear()
         await self.part.stop()
 

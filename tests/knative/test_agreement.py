@@ -1,0 +1,162 @@
+"""The manifests against the code: neither says anything the other does not know."""
+
+import re
+
+import pytest
+import yaml
+
+from shop import edge, emission, mongo
+from tests.knative.documents import BASE, ROOT, Document, documents
+
+SERVICES = {document.name: document for document in documents("Service")}
+FUNCTIONS = {folder.name: folder for folder in sorted((ROOT / "functions").iterdir()) if (folder / "main.py").exists()}
+LABELS = {name.replace("_", "-"): (folder / "main.py").read_text() for name, folder in FUNCTIONS.items()}
+"""The modules of the functions by Service; their docstrings say what triggers them and what they emit."""
+
+services = pytest.mark.parametrize("document", SERVICES.values(), ids=str)
+
+
+def label(service: str, pattern: str) -> str | None:
+    """Return what the pattern finds in a function's module."""
+    found = re.search(pattern, LABELS[service], re.MULTILINE)
+    return found[1] if found else None
+
+
+def references(kind: str) -> dict[str, str]:
+    """Return what the sources of a kind call, by their own names."""
+    return {document.name: document.spec["sink"]["ref"]["name"] for document in documents(kind)}
+
+
+def test_every_function_has_its_service_and_no_other_is_there() -> None:
+    """One folder, one Service."""
+    assert SERVICES.keys() == LABELS.keys()
+
+
+@services
+def test_a_service_runs_the_function_of_its_name(document: Document) -> None:
+    """File, Service, image and FUNCTION_TARGET are one name, and the Service comes first in its file."""
+    env = {variable["name"]: variable.get("value") for variable in document.container["env"]}
+    assert env["FUNCTION_TARGET"] == document.name.replace("-", "_")
+    assert document.container["image"] == f"shop/{document.name}"
+    assert document.file == f"{document.name}.yaml"
+    in_file = [other for other in documents() if other.file == document.file]
+    assert in_file[0] == document
+    assert {other.name for other in in_file} == {document.name}
+
+
+def test_kustomization_lists_every_file_once() -> None:
+    """A file that is not listed is never applied."""
+    resources = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    assert sorted(resources) == sorted(file.name for file in BASE.glob("*.yaml") if file.name != "kustomization.yaml")
+
+
+def test_the_route_leads_each_path_to_the_function_that_names_it() -> None:
+    """The paths are those of the HTTP functions, and all of them are there."""
+    (route,) = documents("HTTPRoute")
+    paths = {}
+    for rule in route.spec["rules"]:
+        (match,), (rewrite,) = rule["matches"], rule["filters"]
+        service, _, rest = rewrite["urlRewrite"]["hostname"].partition(".")
+        assert match["path"]["type"] == "Exact"
+        assert rest == "shop.svc.cluster.local"
+        paths[service] = match["path"]["value"]
+    triggers = {service: label(service, r"^Trigger   (?:GET|POST) (/\w+)") for service in LABELS}
+    assert paths == {service: path for service, path in triggers.items() if path}
+
+
+def test_sources_bring_each_consumer_the_topic_that_it_names() -> None:
+    """A consumer without its source would never hear of an event."""
+    topics = {source.name: tuple(source.spec["topics"]) for source in documents("KafkaSource")}
+    triggers = {service: label(service, r"^Trigger   Payment\w+ on topic `([\w-]+)`") for service in LABELS}
+    assert topics == {service: (topic,) for service, topic in triggers.items() if topic}
+    assert references("KafkaSource") == {name: name for name in topics}
+
+
+def test_timers_call_the_functions_that_name_them() -> None:
+    """What is triggered by a PingSource has one, of its own name."""
+    timed = [service for service in LABELS if label(service, r"^Trigger   (PingSource)")]
+    assert references("PingSource") == {name: name for name in timed}
+
+
+def test_bindings_lead_to_the_topic_that_the_function_names() -> None:
+    """What emits has its SinkBinding, and nothing else has one."""
+    topics = {sink.name: sink.spec["topic"] for sink in documents("KafkaSink")}
+    bound = {
+        binding.spec["subject"]["name"]: topics[binding.spec["sink"]["ref"]["name"]]
+        for binding in documents("SinkBinding")
+    }
+    emits = {service: label(service, r"^Emits     \w+ on topic `([\w-]+)`") for service in LABELS}
+    assert bound == {service: topic for service, topic in emits.items() if topic}
+    assert bound.keys() == {service for service in LABELS if "emission.emit" in LABELS[service]}
+
+
+def test_every_topic_is_written_and_read() -> None:
+    """Each topic has a KafkaSink; all but the dead letters, which a person redrives, have a KafkaSource."""
+    topics = {document.name for document in documents("KafkaTopic")}
+    written = {sink.spec["topic"] for sink in documents("KafkaSink")}
+    read = {topic for source in documents("KafkaSource") for topic in source.spec["topics"]}
+    assert written == topics
+    assert read == topics - {"dead-letters"}
+
+
+def test_dead_letters_are_dead_letters() -> None:
+    """Every source gives up to one topic, which no function writes to otherwise."""
+    for source in documents("KafkaSource"):
+        assert source.spec["delivery"]["deadLetterSink"]["ref"]["name"] == "dead-letters"
+
+
+@services
+def test_every_variable_has_a_reader(document: Document) -> None:
+    """A variable that nobody reads is a setting that does nothing."""
+    code = "\n".join(file.read_text() for folder in ("shop", "functions") for file in (ROOT / folder).rglob("*.py"))
+    for variable in document.container["env"]:
+        assert f'"{variable["name"]}"' in code, variable["name"]
+
+
+@services
+def test_a_service_has_the_secret_of_its_own_database_alone(document: Document) -> None:
+    """Orders, billing and notifications never read each other's databases."""
+    module = label(document.name, r"^from shop import .*\b(orders|billing|notifications)\b")
+    secrets = {
+        variable["valueFrom"]["secretKeyRef"]["name"]
+        for variable in document.container["env"]
+        if "value" not in variable
+    }
+    assert secrets == {{"notifications": "notify-mongodb"}.get(str(module), f"{module}-mongodb")}
+
+
+@services
+def test_array_limits_are_set_where_arrays_grow(document: Document) -> None:
+    """The functions that archive are told when, and no other is."""
+    archives = re.search(r"\barchive_\w+\(", LABELS[document.name]) is not None
+    names = {variable["name"] for variable in document.container["env"]}
+    assert ({"ARRAY_LIMIT", "ARCHIVE_BATCH"} <= names) == archives
+    assert names - {"ARRAY_LIMIT", "ARCHIVE_BATCH"} == {"FUNCTION_TARGET", "MONGODB_URI"}
+
+
+@services
+def test_only_functions_that_customers_call_are_public(document: Document) -> None:
+    """Whoever could reach a consumer could forge a decision."""
+    called_by_sources = document.name in {*references("KafkaSource").values(), *references("PingSource").values()}
+    labels = document.content["metadata"].get("labels", {})
+    assert (labels.get("networking.knative.dev/visibility") == "cluster-local") == called_by_sources
+
+
+def test_time_outs_nest() -> None:
+    """Each time-out ends inside the next, so the innermost answer is the one that is heard."""
+    work_s, more_s = (
+        label("resend-orders", r"^WORK_S = ([\d.]+)"),
+        label("resend-orders", r"deadline_s=WORK_S \+ (\d+)"),
+    )
+    assert work_s
+    assert more_s
+    service_s = {document.spec["template"]["spec"]["timeoutSeconds"] for document in SERVICES.values()}
+    delivery_s = {
+        float(source.spec["delivery"]["timeout"].removeprefix("PT").removesuffix("S"))
+        for source in documents("KafkaSource")
+    }
+    innermost_out = [
+        *(emission.TIMEOUT_S, mongo.DEADLINE_S, edge.DEADLINE_S, float(work_s) + float(more_s)),
+        *(min(service_s), max(service_s) + 0.1, min(delivery_s)),
+    ]
+    assert innermost_out == sorted(innermost_out)
