@@ -37,19 +37,20 @@ class Part(Protocol):
 
 
 class Server:
-    """A part that is ready once it answers."""
+    """A part that is ready once `ready` says so; without that, once it has printed a line with the word ready."""
 
     def __init__(
         self,
         command: Sequence[str | Path],
         log_file: Path,
-        ready: Callable[[], Awaitable[bool]],
+        ready: Callable[[], Awaitable[bool]] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self._command = command
         self._log_file = log_file
-        self._ready = ready
+        self._ready = ready or self._has_said_so
+        self._output_begins = 0
         self._environment = environment
 
     async def start(self) -> None:
@@ -59,6 +60,7 @@ class Server:
             PartFailedError: it ended, or was not ready within 60 s.
 
         """
+        self._output_begins = self._log_file.stat().st_size if self._log_file.exists() else 0
         self.process = await spawn(self._command, self._log_file, self._environment)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -79,6 +81,11 @@ class Server:
                 await signalled(self.process, signal.SIGTERM)
         except TimeoutError:
             await signalled(self.process, signal.SIGKILL)
+
+    async def _has_said_so(self) -> bool:
+        with self._log_file.open("rb") as log:
+            log.seek(self._output_begins)
+            return any(b" ready" in line for line in log)
 
 
 async def spawn(

@@ -18,7 +18,6 @@ from local.mongodb import Mongod
 from local.parts import Keeper, Part, Server, failed, signalled, spawn
 from local.ping_source import PingTimer
 from local.ports import Ports
-from local.probe import answers
 from local.settings import Settings
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
@@ -100,7 +99,7 @@ class Stack:
             self._keep(service.name, self._function(service))
         sink_config = eventing.kafka_sink(self.manifests, sink_port, self.kafka_bootstrap_servers)
         source_config = eventing.kafka_source(self.manifests, self._addresses, self.kafka_bootstrap_servers)
-        self._keep(KAFKA_SINK, self._module(KAFKA_SINK, "local.kafka_sink", sink_config, sink_port))
+        self._keep(KAFKA_SINK, self._module(KAFKA_SINK, "local.kafka_sink", sink_config))
         self._keep(KAFKA_SOURCE, self._module(KAFKA_SOURCE, "local.kafka_source", source_config))
         self._keep(ENVOY, envoy.server(self.manifests, self._ports, self._port, self.folder, self.log_file(ENVOY)))
         self.pings = {ping.name: PingTimer(ping, self._ports[ping.sink.name], report) for ping in self.manifests.pings}
@@ -277,12 +276,8 @@ class Stack:
         environment |= self._env_overrides.get(service.name, {})
         return services.server(service, port, environment, self.log_file(service.name))
 
-    def _module(self, part: str, module: str, config: Mapping[str, Any], port: int | None = None) -> Server:
-        """Return a process of ours that is told everything in a file."""
+    def _module(self, part: str, module: str, config: Mapping[str, Any]) -> Server:
+        """Return a process of ours that is told everything in a file, and says when it is ready."""
         file = self.folder / f"{part}.json"
         file.write_text(json.dumps(config, indent=2))
-
-        async def ready() -> bool:
-            return port is None or await answers(port, "/readyz")
-
-        return Server([sys.executable, "-m", module, file], self.log_file(part), ready)
+        return Server([sys.executable, "-m", module, file], self.log_file(part))
