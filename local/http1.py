@@ -1,0 +1,253 @@
+"""HTTP/1.1 as the real KafkaSource and KafkaSink speak it: Latin-1 headers, the limits of Netty, inactivity time-outs.
+
+What exists (aiohttp, httpx, uvicorn) answers and accepts more, or other, than the recordings in tests/local/recorded.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self, SupportsIndex
+from urllib.parse import urlsplit
+
+Headers = list[tuple[str, str]]
+"""Name (lower-cased when it was read) and value (bytes as Latin-1), in the order of the wire."""
+
+LINE_LIMIT = 4096  # bytes of the first line, without its end
+HEADERS_LIMIT = 8192  # bytes of all header lines, without their ends
+BODY_LIMIT = 8 << 20  # bytes; far above what Kafka takes, and a bound all the same
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) (\d{3})(?: .*)?")
+
+
+class MalformedError(Exception):
+    """What came is not HTTP/1.1, or passes a limit; `status` is what a server answers to it."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class NoResponseError(Exception):
+    """A request was not answered: refused, reset, cut, silent for too long, or with something that is not HTTP."""
+
+
+async def read_head(reader: asyncio.StreamReader) -> tuple[str, Headers] | None:
+    """Read the first line and the headers of a message; None when the other side closed before it began.
+
+    Raises:
+        MalformedError: not HTTP, or longer than the limits (status 414 and 431).
+        asyncio.IncompleteReadError: the other side closed in the middle.
+
+    """
+    try:
+        first = await _read_line(reader, LINE_LIMIT, MalformedError("first line too long", 414))
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise
+        return None
+    headers: Headers = []
+    room = HEADERS_LIMIT
+    while line := await _read_line(reader, room, MalformedError("headers too long", 431)):
+        room -= len(line)
+        name, colon, raw = line.partition(b":")
+        value = raw.strip(b" \t").decode("latin-1")
+        if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(value):
+            raise MalformedError("malformed header")
+        headers.append((name.decode("ascii").lower(), value))
+    return first.decode("latin-1"), headers
+
+
+async def _read_line(reader: asyncio.StreamReader, limit: int, too_long: MalformedError) -> bytes:
+    try:
+        line = await reader.readuntil(b"\n")
+    except asyncio.LimitOverrunError:
+        raise too_long from None
+    line = line[:-1].removesuffix(b"\r")
+    if len(line) > limit:
+        raise too_long
+    return line
+
+
+def value_of(headers: Headers, name: str) -> str | None:
+    """Return the last value of a header, None when it is absent."""
+    return next((value for key, value in reversed(headers) if key == name), None)
+
+
+async def read_body(reader: asyncio.StreamReader, headers: Headers, *, until_close: bool = False) -> bytes:
+    """Read the body that the headers announce; without an announcement none, or all until the other side closes.
+
+    Raises:
+        MalformedError: a length that is no number, a broken chunk, or more than BODY_LIMIT (status 503).
+        asyncio.IncompleteReadError: the other side closed in the middle.
+
+    """
+    if (value_of(headers, "transfer-encoding") or "").lower() == "chunked":
+        body = bytearray()
+        while size := _number((await _read_line(reader, LINE_LIMIT, MalformedError("bad chunk"))).split(b";")[0], 16):
+            _check_size(len(body) + size)
+            body += await reader.readexactly(size)
+            await reader.readexactly(2)
+        while await _read_line(reader, HEADERS_LIMIT, MalformedError("trailers too long", 431)):
+            pass
+        return bytes(body)
+    if (length := value_of(headers, "content-length")) is not None:
+        return await reader.readexactly(_check_size(_number(length.encode("latin-1"), 10)))
+    if until_close:
+        body = bytearray()
+        while part := await reader.read(1 << 16):
+            body += part
+            _check_size(len(body))
+        return bytes(body)
+    return b""
+
+
+def _number(digits: bytes, base: int) -> int:
+    try:
+        return int(digits.strip(), base)
+    except ValueError:
+        raise MalformedError(f"not a number: {digits!r}") from None
+
+
+def _check_size(size: int) -> int:
+    if not 0 <= size <= BODY_LIMIT:
+        raise MalformedError("body too large", 503)  # as the real receiver answers to what Kafka would not take
+    return size
+
+
+def encode_value(value: str) -> bytes:
+    """Encode a header value as the real one does, which writes every UTF-16 unit above 0xFF as a question mark.
+
+    Raises:
+        ValueError: a control character, which no request may carry.
+
+    """
+    if _CONTROL.search(value):
+        raise ValueError(f"control character in a header value: {value!r}")
+    # U+10000 and above are two units in UTF-16, hence two marks.
+    return "".join("??" if char > "\uffff" else char for char in value).encode("latin-1", "replace").strip(b" \t")
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer of whatever status."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class _Reader(asyncio.StreamReader):
+    """A reader that puts off the time-out in force with every byte that arrives."""
+
+    timeout: asyncio.Timeout | None = None
+    timeout_s = 0.0
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        if self.timeout is not None and not self.timeout.expired():
+            self.timeout.reschedule(asyncio.get_running_loop().time() + self.timeout_s)
+        super().feed_data(data)
+
+
+class _Connection:
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, host: str, port: int) -> Self:
+        loop = asyncio.get_running_loop()
+        reader = _Reader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.create_connection(lambda: protocol, host, port)
+        return cls(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+class Client:
+    """POST to one URL over keep-alive connections, at most 100 at a time, the pool size of the real one.
+
+    `timeout_s` cuts a request during which nothing arrives for so long; an answer that trickles is never cut.
+    """
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"not an http:// URL: {url}")
+        self.url = url
+        self._timeout_s = timeout_s
+        self._host, self._port = parts.hostname, parts.port or 80
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._start = f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode("ascii")
+        self._idle: list[_Connection] = []
+        self._slots = asyncio.Semaphore(100)
+
+    async def post(self, headers: Iterable[tuple[str, bytes]], body: bytes) -> Response:
+        """Send one request and read its answer; there is no Content-Length without a body.
+
+        Raises:
+            NoResponseError: no answer, or none in time.
+
+        """
+        lines = [b"%s: %s\r\n" % (name.encode("ascii"), value) for name, value in headers]
+        length = b"Content-Length: %d\r\n" % len(body) if body else b""
+        request = b"".join([self._start, *lines, length, b"\r\n", body])
+        try:
+            async with self._slots:
+                return await self._exchange(request)
+        except (OSError, TimeoutError, MalformedError, asyncio.IncompleteReadError) as error:
+            raise NoResponseError(f"{type(error).__name__}: {error}") from error
+
+    async def _exchange(self, request: bytes) -> Response:
+        async with asyncio.timeout(self._timeout_s) as timeout:
+            connection = self._reuse() or await _Connection.open(self._host, self._port)
+            connection.reader.timeout, connection.reader.timeout_s = timeout, self._timeout_s
+            keep = False
+            try:
+                connection.writer.write(request)
+                await connection.writer.drain()
+                response, keep = await _read_response(connection.reader)
+            finally:
+                connection.reader.timeout = None
+                if keep:
+                    self._idle.append(connection)
+                else:
+                    connection.writer.close()
+            return response
+
+    def _reuse(self) -> _Connection | None:
+        """Return an idle connection, dropping those that the server has closed meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.reader.at_eof() and not connection.writer.is_closing():
+                return connection
+            connection.writer.close()
+        return None
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().writer.close()
+
+
+async def _read_response(reader: asyncio.StreamReader) -> tuple[Response, bool]:
+    """Read an answer; whether its connection can be used again."""
+    for _ in range(10):  # interim answers are at most a few
+        head = await read_head(reader)
+        if head is None:
+            raise MalformedError("closed without an answer")
+        match = _STATUS_LINE.fullmatch(head[0])
+        if match is None:
+            raise MalformedError(f"not HTTP: {head[0][:50]!r}")
+        status, headers = int(match[2]), head[1]
+        if status >= 200:
+            break
+    else:
+        raise MalformedError("only interim answers")
+    announced = any(name in ("content-length", "transfer-encoding") for name, _ in headers)
+    bodyless = status in (204, 304)
+    body = b"" if bodyless else await read_body(reader, headers, until_close=True)
+    connection = (value_of(headers, "connection") or "").lower()
+    keep = connection == "keep-alive" if match[1] == "0" else connection != "close"
+    return Response(status, headers, body), keep and (announced or bodyless)
