@@ -1,0 +1,46 @@
+"""Count the commands a piece of code sends to MongoDB: round trips, as the wire sees them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pymongo import AsyncMongoClient, monitoring
+
+from shop import mongo, settings
+
+
+class Commands(monitoring.CommandListener):
+    """The names of the commands sent, in order, without those of the connection itself."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.sent: list[dict[str, object]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Remember one."""
+        if event.command_name not in ("endSessions", "killCursors"):
+            self.names.append(event.command_name)
+            self.sent.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to do."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing to do."""
+
+
+@asynccontextmanager
+async def counted(monkeypatch_uri: str | None = None) -> AsyncIterator[Commands]:
+    """Give this process a client that counts, for as long as the block runs."""
+    commands = Commands()
+    before = mongo._client
+    mongo._client = AsyncMongoClient(
+        monkeypatch_uri or settings.mongodb_uri(), event_listeners=[commands], tz_aware=True, appname="counted"
+    )
+    try:
+        await mongo._client.admin.command("ping")
+        commands.names.clear()
+        commands.sent.clear()
+        yield commands
+    finally:
+        await mongo.close()
+        mongo._client = before

@@ -1,0 +1,368 @@
+"""A basket moves `open -> ordered -> paid` by compare-and-set: the order service's promises, on a real MongoDB."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from bson import Int64, ObjectId
+
+from shop import mongo, orders
+from shop.errors import Contradiction, NotFound
+from shop.orders import Ordered
+from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+from tests.shop.commands import counted
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+DECIDED_AT = datetime(2026, 11, 22, 10, 0, 0, 123000, UTC)
+
+
+def decided(event: PaymentRequested, outcome: int = PAID, **changed: object) -> PaymentDecided:
+    """Return what billing would say of an order; `changed` forges fields of it."""
+    fields: dict[str, object] = {
+        "user": event.user,
+        "basket": event.basket,
+        "number": event.number,
+        "attempt": event.attempt,
+        "sum": event.sum,
+        "outcome": outcome,
+        "reason": "insufficient funds" if outcome == DECLINED else "",
+        "decided_at": DECIDED_AT,
+    }
+    return PaymentDecided(**(fields | changed))
+
+
+async def new_basket(user: str = "Pavel") -> str:
+    return str((await orders.current_basket(user))["_id"])
+
+
+async def order(basket: str, sum_: int = 10, attempt: int | None = None, user: str = "Pavel") -> Ordered:
+    return await orders.order(user, basket, sum_, attempt)
+
+
+async def stored(basket: str) -> mongo.Document:
+    return await orders.find_order("Pavel", basket)
+
+
+async def ordered_basket(sum_: int = 10) -> tuple[str, PaymentRequested]:
+    basket = await new_basket()
+    event = (await order(basket, sum_)).event
+    assert event is not None
+    return basket, event
+
+
+async def declined_basket() -> str:
+    basket, event = await ordered_basket()
+    await orders.settle(decided(event, DECLINED))
+    return basket
+
+
+async def paid_basket() -> str:
+    basket, event = await ordered_basket()
+    await orders.settle(decided(event, PAID))
+    return basket
+
+
+class TestGetBasket:
+    async def test_a_user_has_one_unpaid_basket(self) -> None:
+        """Every call gives the same id until it is paid."""
+        assert await new_basket() == await new_basket()
+
+    async def test_fifty_concurrent_calls_make_one_basket(self) -> None:
+        """The upsert on exactly the unique key never fails and never makes a second one."""
+        baskets = await asyncio.gather(*(new_basket() for _ in range(50)))
+        assert len(set(baskets)) == 1
+        assert await mongo.collection("orders", "baskets").count_documents({}) == 1
+
+    async def test_after_payment_comes_the_next_number(self) -> None:
+        """Basket n + 1 exists only after n was paid."""
+        first = await paid_basket()
+        second = await orders.current_basket("Pavel")
+        assert str(second["_id"]) != first
+        assert second["number"] == 2
+
+    @pytest.mark.parametrize("make", [ordered_basket, declined_basket])
+    async def test_an_ordered_or_declined_basket_is_still_the_one(self, make) -> None:
+        """Only payment ends a basket."""
+        made = await make()
+        basket = made if isinstance(made, str) else made[0]
+        assert await new_basket() == basket
+
+    async def test_it_names_the_attempt_to_send(self) -> None:
+        """A new one when open, the one on its way when ordered."""
+        basket = await new_basket()
+        assert orders.next_attempt(await stored(basket)) == 1
+        event = (await order(basket)).event
+        assert event is not None
+        assert orders.next_attempt(await stored(basket)) == 1
+        await orders.settle(decided(event, DECLINED))
+        assert orders.next_attempt(await stored(basket)) == 2
+
+    async def test_a_known_basket_takes_one_round_trip(self) -> None:
+        """One find, and nothing else."""
+        await new_basket()
+        async with counted() as commands:
+            await new_basket()
+        assert commands.names == ["find"]
+
+
+class TestOrder:
+    async def test_it_takes_one_round_trip(self) -> None:
+        """One find-and-modify answers an order, the first time and when it comes again."""
+        basket = await new_basket()
+        async with counted() as commands:
+            await order(basket)
+            await order(basket)
+        assert commands.names == ["findAndModify", "findAndModify"]
+
+    async def test_the_first_one_orders_and_emits(self) -> None:
+        """open, no attempt sent: the sum is set, the attempt is 1, the event says so."""
+        basket = await new_basket()
+        ordered = await order(basket, 10)
+        assert (ordered.replayed, ordered.attempt, ordered.order_status) == (False, 1, "ordered")
+        assert ordered.event is not None
+        assert (ordered.event.user, ordered.event.number, ordered.event.attempt, ordered.event.sum) == (
+            "Pavel",
+            1,
+            1,
+            10,
+        )
+
+    async def test_fifty_concurrent_orders_make_one_attempt(self) -> None:
+        """One of them orders, the others replay it; all would emit the same event."""
+        basket = await new_basket()
+        answers = await asyncio.gather(*(order(basket) for _ in range(50)))
+        assert sum(not answer.replayed for answer in answers) == 1
+        assert {answer.event.SerializeToString() for answer in answers} == {answers[0].event.SerializeToString()}
+        assert (await stored(basket))["attempt"] == 1
+
+    @pytest.mark.parametrize("attempt", [None, 1])
+    async def test_ordered_with_the_same_sum_emits_again(self, attempt: int | None) -> None:
+        """ordered, attempt absent or = stored, same sum: the same event byte for byte, and replayed."""
+        basket, event = await ordered_basket()
+        again = await order(basket, attempt=attempt)
+        assert (again.message, again.replayed) == ("order accepted", True)
+        assert again.event is not None
+        assert again.event.SerializeToString(deterministic=True) == event.SerializeToString(deterministic=True)
+
+    @pytest.mark.parametrize("attempt", [None, 1])
+    async def test_ordered_with_another_sum_is_refused(self, attempt: int | None) -> None:
+        """ordered, other sum: 422, and nothing changed."""
+        basket, _ = await ordered_basket()
+        before = await stored(basket)
+        with pytest.raises(Contradiction, match="ordered for 10, not for 11"):
+            await order(basket, 11, attempt)
+        assert await stored(basket) == before
+
+    @pytest.mark.parametrize("attempt", [None, 1])
+    async def test_paid_is_replayed_and_nothing_emitted(self, attempt: int | None) -> None:
+        """paid, attempt absent or = stored, same sum."""
+        again = await order(await paid_basket(), attempt=attempt)
+        assert (again.message, again.replayed, again.event, again.order_status) == ("paid", True, None, "paid")
+
+    @pytest.mark.parametrize("attempt", [None, 1])
+    async def test_paid_with_another_sum_is_refused(self, attempt: int | None) -> None:
+        """paid, other sum: 422."""
+        basket = await paid_basket()
+        with pytest.raises(Contradiction):
+            await order(basket, 11, attempt)
+
+    async def test_the_same_post_after_a_decline_is_no_new_attempt(self) -> None:
+        """open, attempt = stored, same sum: replayed, declined, with the reason."""
+        basket = await declined_basket()
+        again = await order(basket, attempt=1)
+        assert (again.message, again.replayed, again.event) == ("declined: insufficient funds", True, None)
+        assert (again.attempt, again.order_status) == (1, "open")
+        assert (await stored(basket))["attempt"] == 1
+
+    async def test_the_same_attempt_after_a_decline_with_another_sum_is_refused(self) -> None:
+        """open, attempt = stored, other sum: 422."""
+        basket = await declined_basket()
+        with pytest.raises(Contradiction):
+            await order(basket, 11, attempt=1)
+
+    @pytest.mark.parametrize("attempt", [None, 2])
+    async def test_after_a_decline_the_next_attempt_may_have_another_sum(self, attempt: int | None) -> None:
+        """open, attempt absent or stored + 1: ordered, and the old reason is gone."""
+        basket = await declined_basket()
+        ordered = await order(basket, 7, attempt)
+        assert (ordered.replayed, ordered.attempt) == (False, 2)
+        document = await stored(basket)
+        assert document["sum"] == 7
+        assert "reason" not in document
+        assert "decided_at" not in document
+
+    @pytest.mark.parametrize("sum_", [10, 11])
+    async def test_an_older_attempt_was_declined_whatever_its_sum(self, sum_: int) -> None:
+        """Attempt < stored: replayed, about that attempt, beside the basket's status now."""
+        basket = await declined_basket()
+        await order(basket, 10, 2)
+        again = await order(basket, sum_, 1)
+        assert (again.message, again.attempt, again.order_status, again.event) == ("declined", 1, "ordered", None)
+        assert again.replayed
+
+    @pytest.mark.parametrize(
+        ("make", "attempt", "send"), [(new_basket, 2, 1), (declined_basket, 3, 2), (paid_basket, 2, 1)]
+    )
+    async def test_a_later_attempt_is_refused_and_told_which_to_send(self, make, attempt: int, send: int) -> None:
+        """Attempt > stored, or > stored + 1 when open: 422, naming the attempt to send."""
+        basket = await make()
+        before = await stored(basket)
+        with pytest.raises(Contradiction, match=f"send attempt {send}"):
+            await order(basket, 10, attempt)
+        assert await stored(basket) == before
+
+    @pytest.mark.parametrize("attempt", [None, 1, 2])
+    async def test_a_basket_that_is_absent_or_of_another_user_is_not_found(self, attempt: int | None) -> None:
+        """404 for both: nobody learns of other people's baskets."""
+        with pytest.raises(NotFound):
+            await order(str(ObjectId()), attempt=attempt)
+        with pytest.raises(NotFound):
+            await order(await new_basket("Olga"), attempt=attempt)
+
+    async def test_times_are_the_servers(self) -> None:
+        """ordered_at is a date of the server, and resend_at is a minute later."""
+        document = await stored((await ordered_basket())[0])
+        assert abs(document["ordered_at"] - datetime.now(UTC)) < timedelta(minutes=1)
+        assert document["resend_at"] - document["ordered_at"] == timedelta(milliseconds=orders.RESEND_AFTER_MS)
+
+
+class TestSettle:
+    @pytest.mark.parametrize(("outcome", "status"), [(PAID, "paid"), (DECLINED, "open")])
+    async def test_a_decision_settles_once_and_comes_again_for_free(self, outcome: int, status: str) -> None:
+        """Delivered twice: the same outcome, and the document unchanged by the second."""
+        basket, event = await ordered_basket()
+        assert await orders.settle(decided(event, outcome)) == "settled"
+        first = await stored(basket)
+        assert await orders.settle(decided(event, outcome)) == "settled"
+        assert await stored(basket) == first
+        assert (first["status"], first["decided_at"]) == (status, DECIDED_AT)
+        assert "resend_at" not in first
+
+    async def test_it_takes_one_round_trip(self) -> None:
+        """One find-and-modify, the first time and again."""
+        _, event = await ordered_basket()
+        async with counted() as commands:
+            await orders.settle(decided(event))
+            await orders.settle(decided(event))
+        assert commands.names == ["findAndModify", "findAndModify"]
+
+    async def test_fifty_concurrent_deliveries_settle_once(self) -> None:
+        """None of them fails."""
+        _, event = await ordered_basket()
+        assert set(await asyncio.gather(*(orders.settle(decided(event)) for _ in range(50)))) == {"settled"}
+
+    @pytest.mark.parametrize("sum_", [10, 99])
+    async def test_an_older_decision_changes_nothing_whatever_its_sum(self, sum_: int) -> None:
+        """A decline that comes again after the next attempt was ordered."""
+        basket, event = await ordered_basket()
+        await orders.settle(decided(event, DECLINED))
+        await order(basket)
+        before = await stored(basket)
+        assert await orders.settle(decided(event, DECLINED, sum=sum_)) == "older"
+        assert await stored(basket) == before
+
+    @pytest.mark.parametrize(
+        ("forged", "says"),
+        [
+            ({"attempt": 2}, "attempt 2 was decided"),
+            ({"sum": 11}, "decided for 11, yet ordered for 10"),
+            ({"user": "Olga"}, "Olga has no basket"),
+            ({"basket": "0" * 24}, "has no basket 0"),
+        ],
+    )
+    async def test_what_no_order_led_to_is_refused(self, forged: dict[str, object], says: str) -> None:
+        """Newer attempt, other sum, foreign user, unknown basket: 422 with both values, and nothing changed."""
+        basket, event = await ordered_basket()
+        before = await stored(basket)
+        with pytest.raises(Contradiction, match=says):
+            await orders.settle(decided(event, **forged))
+        assert await stored(basket) == before
+
+    @pytest.mark.parametrize("first", [PAID, DECLINED])
+    async def test_the_other_outcome_after_settlement_is_refused(self, first: int) -> None:
+        """Paid after declined, declined after paid: 422."""
+        _, event = await ordered_basket()
+        await orders.settle(decided(event, first))
+        with pytest.raises(Contradiction, match="yet is settled"):
+            await orders.settle(decided(event, DECLINED if first == PAID else PAID))
+
+    async def test_a_reason_is_stored_as_it_is(self) -> None:
+        """A reason that looks like a field path is text."""
+        basket, event = await ordered_basket()
+        await orders.settle(decided(event, DECLINED, reason="$user"))
+        assert (await stored(basket))["reason"] == "$user"
+
+
+async def age(basket: str, age_s: float) -> None:
+    """Make a basket look as if it had been ordered and last sent that long ago."""
+    at = datetime.now(UTC) - timedelta(seconds=age_s)
+    await mongo.collection("orders", "baskets").update_one(
+        {"_id": ObjectId(basket)}, {"$set": {"ordered_at": at, "resend_at": datetime.now(UTC) - timedelta(seconds=1)}}
+    )
+
+
+class TestResend:
+    async def test_a_basket_just_ordered_is_not_due(self) -> None:
+        """The usual way to billing and back is given a minute."""
+        await ordered_basket()
+        assert await orders.claim_due() is None
+
+    async def test_a_basket_that_is_due_is_claimed_once(self) -> None:
+        """Two ticks share the work; the event is the one that was sent before."""
+        basket, event = await ordered_basket()
+        document = await stored(basket)
+        await mongo.collection("orders", "baskets").update_one(
+            {"_id": ObjectId(basket)}, {"$set": {"resend_at": datetime.now(UTC) - timedelta(seconds=1)}}
+        )
+        claims = await asyncio.gather(orders.claim_due(), orders.claim_due())
+        assert sorted(claim is None for claim in claims) == [False, True]
+        claimed = next(claim for claim in claims if claim is not None)
+        assert claimed.SerializeToString() == event.SerializeToString()
+        assert (await stored(basket))["ordered_at"] == document["ordered_at"]
+
+    @pytest.mark.parametrize(
+        ("age_s", "wait_s"), [(1, 60), (60, 60), (120, 120), (1000, 1000), (3600, 3600), (100_000, 3600)]
+    )
+    async def test_waits_are_as_long_as_the_baskets_age(self, age_s: float, wait_s: float) -> None:
+        """So they double, without a counter, from a minute to an hour."""
+        basket, _ = await ordered_basket()
+        await age(basket, age_s)
+        assert await orders.claim_due() is not None
+        next_in = (await stored(basket))["resend_at"] - datetime.now(UTC)
+        assert abs(next_in - timedelta(seconds=wait_s)) < timedelta(seconds=5)
+
+    async def test_the_longest_due_comes_first(self) -> None:
+        """Hopeless baskets, just claimed, do not keep the others waiting."""
+        events = []
+        for number in range(5):
+            basket = await new_basket(f"user {number}")
+            events.append((await order(basket, user=f"user {number}")).event)
+            at = datetime.now(UTC) - timedelta(seconds=100 - number)
+            await mongo.collection("orders", "baskets").update_one(
+                {"_id": ObjectId(basket)}, {"$set": {"ordered_at": at, "resend_at": at}}
+            )
+        claimed = [await orders.claim_due() for _ in range(6)]
+        assert [claim and claim.basket for claim in claimed] == [*(event.basket for event in events), None]
+
+    @pytest.mark.parametrize("make", [declined_basket, paid_basket])
+    async def test_what_is_settled_is_never_resent(self, make) -> None:
+        """Settlement takes `resend_at` away."""
+        await make()
+        assert await orders.claim_due() is None
+
+    async def test_looking_for_due_baskets_does_not_look_at_the_others(self) -> None:
+        """The partial index is used, and bounded by the time: 500 that are not due cost nothing."""
+        baskets = mongo.collection("orders", "baskets")
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await baskets.insert_many(
+            {"user": str(n), "number": Int64(1), "status": "ordered", "attempt": Int64(1), "resend_at": later}
+            for n in range(500)
+        )
+        async with counted() as commands:
+            assert await orders.claim_due() is None
+        (sent,) = commands.sent
+        command = {key: sent[key] for key in ("findAndModify", "query", "update", "sort")}
+        plan = await mongo.database("orders").command("explain", command, verbosity="executionStats")
+        assert plan["executionStats"]["totalDocsExamined"] == 0
+        assert plan["executionStats"]["totalKeysExamined"] <= 1
