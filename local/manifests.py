@@ -444,13 +444,15 @@ def _bootstrap_servers(spec: Fields) -> None:
 
 def _apply(patch: Patch, documents: Iterable[Fields]) -> None:
     for document in documents:
-        content = document.content
-        if content.get("kind") == patch.kind and content["metadata"]["name"] == patch.name:
+        target: Any = document.content
+        if target.get("kind") == patch.kind and target["metadata"]["name"] == patch.name:
             *parents, last = patch.pointer.removeprefix("/").split("/")
-            target: Any = content
-            for step in parents:
-                target = target[int(step) if isinstance(target, list) else step]
-            target[int(last) if isinstance(target, list) else last] = copy.deepcopy(patch.value)
+            try:
+                for step in parents:
+                    target = target[int(step) if isinstance(target, list) else step]
+                target[int(last) if isinstance(target, list) else last] = copy.deepcopy(patch.value)
+            except (LookupError, TypeError, ValueError):
+                raise ManifestError(f"{patch.kind} {patch.name} has no {patch.pointer} that could be patched") from None
             return
     raise ManifestError(f"no {patch.kind} is called {patch.name}, so it cannot be patched")
 
@@ -463,7 +465,7 @@ def _documents(file: Path) -> list[Fields]:
         raise ManifestError(f"{file}: {reason}") from reason
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(yaml.CSafeLoader):
     """YAML in which a key that is there twice is an error; a cluster takes the last one without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,10 +17,20 @@ _RETRIED: Final = frozenset({404, 413, 425, 429, 502, 503, 504})  # not 500: aft
 class PingTimer:
     """Ticks when its PingSource says so, from `start` to `stop`. Ticks that were missed are not made up for."""
 
-    def __init__(self, source: PingSource, port: int, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        source: PingSource,
+        port: int,
+        report: Callable[[str], None],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._source = source
         self._port = port
         self._report = report
+        self._clock = clock
+        self._sleep = sleep
         self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self) -> None:
@@ -35,11 +45,11 @@ class PingTimer:
 
     async def tick(self) -> int | None:
         """Send one event, now; return the last status, or None when there was never an answer."""
-        headers = _event(self._source)
+        headers = self._event()
         status = None
         for retry in range(_RETRIES + 1):
             if retry:
-                await asyncio.sleep(_FIRST_DELAY_S * 2 ** (retry - 1))
+                await self._sleep(_FIRST_DELAY_S * 2 ** (retry - 1))
             try:
                 status = await request(self._port, "POST", "/", headers)
             except (OSError, TimeoutError):
@@ -52,9 +62,9 @@ class PingTimer:
 
     async def _wait_and_tick(self) -> None:
         while True:
-            now = datetime.now(UTC)
+            now = self._clock()
             minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-            await asyncio.sleep((minute - now).total_seconds())
+            await self._sleep((minute - now).total_seconds())
             if self._source.schedule.matches(minute):
                 self._run(self.tick())  # a slow tick does not delay the next one
 
@@ -63,13 +73,13 @@ class PingTimer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-
-def _event(source: PingSource) -> dict[str, str]:
-    """Return the headers of a new event, which retries repeat."""
-    return {
-        "ce-specversion": "1.0",
-        "ce-type": "dev.knative.sources.ping",
-        "ce-source": f"/apis/v1/namespaces/{source.namespace}/pingsources/{source.name}",
-        "ce-id": str(uuid.uuid4()),
-        "ce-time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-    }
+    def _event(self) -> dict[str, str]:
+        """Return the headers of a new event, which retries repeat."""
+        source = self._source
+        return {
+            "ce-specversion": "1.0",
+            "ce-type": "dev.knative.sources.ping",
+            "ce-source": f"/apis/v1/namespaces/{source.namespace}/pingsources/{source.name}",
+            "ce-id": str(uuid.uuid4()),
+            "ce-time": self._clock().isoformat().replace("+00:00", "Z"),
+        }
