@@ -19,6 +19,8 @@ _STRUCTURED = "application/cloudevents+json"
 _NAME = re.compile(r"[a-z0-9]*")
 _JSON_TYPE = re.compile(r"(application|text)/([a-zA-Z]+\+)?json(;.*)*")
 _INT32 = range(-(2**31), 2**31)
+_ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaurl")
+_NULLABLE = (*_ATTRIBUTES, "data_base64")  # in JSON, null is the same as absent; it is not for data and extensions
 
 # java.net.URI: RFC 2396, where any character beyond ASCII that is no control and no space may stand for itself.
 _OTHER = r"%[0-9A-Fa-f]{2}|[^\x00-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
@@ -112,6 +114,7 @@ def _parse_json(text: bytes) -> Event:
         raise NotAnEventError(f"not JSON: {error}") from error
     if not isinstance(members, dict):
         raise NotAnEventError("not a JSON object")
+    members = {name: value for name, value in members.items() if value is not None or name not in _NULLABLE}
     data = _parse_data(members)
     for name, value in members.items():
         if isinstance(value, float) or (isinstance(value, int) and value not in _INT32):
@@ -120,7 +123,7 @@ def _parse_json(text: bytes) -> Event:
             members[name] = _compact(value)
         elif value is None:
             members[name] = "null"
-    for name in ("specversion", "id", "source", "type", "subject", "time", "dataschema", "schemaurl"):
+    for name in _ATTRIBUTES:
         if not isinstance(members.get(name, ""), str):
             raise NotAnEventError(f"{name} is not a string")
     return Event(_valid(members), data)

@@ -34,7 +34,7 @@ class NoResponseError(Exception):
     """A request was not answered: refused, reset, cut, silent for too long, or with something that is not HTTP."""
 
 
-async def read_head(reader: asyncio.StreamReader) -> tuple[str, Headers] | None:
+async def read_head(reader: asyncio.StreamReader, headers_limit: int = HEADERS_LIMIT) -> tuple[str, Headers] | None:
     """Read the first line and the headers of a message; None when the other side closed before it began.
 
     Raises:
@@ -49,7 +49,7 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[str, Headers] | None:
             raise
         return None
     headers: Headers = []
-    room = HEADERS_LIMIT
+    room = headers_limit
     while line := await _read_line(reader, room, MalformedError("headers too long", 431)):
         room -= len(line)
         name, colon, raw = line.partition(b":")
