@@ -1,0 +1,68 @@
+"""The HTTP functions behind their paths, every answer held to docs/openapi.yaml."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import urlencode
+
+import pytest
+
+from tests import openapi
+from tests.asgi import Answer, call
+from tests.sink import Sink
+
+
+class Client:
+    """Sends requests to the functions by path; an answer that docs/openapi.yaml does not describe fails the test."""
+
+    async def get(self, path: str, fields: Mapping[str, object] | None = None, **headers: str) -> Answer:
+        """GET with the fields as a JSON body, as the seed's clients do."""
+        return await self.send("GET", path, json.dumps(fields).encode() if fields is not None else b"", **headers)
+
+    async def query(self, path: str, fields: Mapping[str, object] | str = "", **headers: str) -> Answer:
+        """GET with the fields in the query, which may be given as it is on the wire."""
+        return await self.send(
+            "GET", path, query=fields if isinstance(fields, str) else urlencode({**fields}), **headers
+        )
+
+    async def post(self, path: str, fields: Mapping[str, object], **headers: str) -> Answer:
+        """POST the fields as a JSON body."""
+        return await self.send("POST", path, json.dumps(fields).encode(), **headers)
+
+    async def send(self, method: str, path: str, body: bytes = b"", query: str = "", **headers: str) -> Answer:
+        """Send a request as it is; `_` in the name of a header stands for `-`."""
+        ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+        answer = await call(
+            operation["operationId"],
+            method,
+            path=path,
+            query=query,
+            headers=[(name.replace("_", "-"), value) for name, value in headers.items()],
+            body=body,
+        )
+        openapi.check_answer(path, answer.status, answer.headers, answer.body)
+        return answer
+
+    async def user(self, user: str = "Pavel", balance: int = 0) -> str:
+        """Make a user with this balance."""
+        assert (await self.post("/CreateUser", {"user": user})).status == 200
+        if balance:
+            assert (await self.post("/DepositCash", {"user": user, "sum": balance})).status == 200
+        return user
+
+    async def basket(self, user: str = "Pavel") -> str:
+        """Return the user's unpaid basket."""
+        return str((await self.get("/GetBasket", {"user": user})).json["basket"])
+
+
+@pytest.fixture
+async def sink(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sink]:
+    """Listen where K_SINK says."""
+    async with Sink() as listening:
+        monkeypatch.setenv("K_SINK", listening.url)
+        yield listening
+
+
+@pytest.fixture
+async def client(shop: None, sink: Sink) -> Client:
+    """Call the functions on empty databases, with a sink that takes everything."""
+    return Client()

@@ -1,0 +1,216 @@
+"""docs/openapi.yaml says what the functions do: neither knows a path, a field or a limit that the other does not."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from jsonschema import ValidationError
+
+from shop import edge, messages, notifications
+from shop.errors import Impossible
+from shop.schema import billing_pb2, notify_pb2, orders_pb2
+from tests import openapi
+
+SCHEMAS: dict[str, Any] = openapi.DOCUMENT["components"]["schemas"]
+MESSAGES: dict[str, type[Message]] = {
+    name: getattr(module, name)
+    for module in (billing_pb2, orders_pb2, notify_pb2)
+    for name in module.DESCRIPTOR.message_types_by_name
+}
+OPERATIONS = {operation["operationId"]: (path, method, operation) for path, method, operation in openapi.operations()}
+
+messages_of_ours = pytest.mark.parametrize("name", MESSAGES)
+operations = pytest.mark.parametrize("function", OPERATIONS)
+
+
+def functions_source(function: str) -> str:
+    """Return the text of a function's main.py."""
+    return (openapi.ROOT / "functions" / function / "main.py").read_text()
+
+
+def schema_name(body: Mapping[str, Any]) -> str:
+    """Return the name of the schema of a request's body or of an answer."""
+    return str(body["content"]["application/json"]["schema"]["$ref"]).rpartition("/")[2]
+
+
+def json_type(field: FieldDescriptor) -> str:
+    """Return the JSON type that a field is sent as; a time, the one message that is a field of its own, is text."""
+    types = {field.CPPTYPE_INT64: "integer", field.CPPTYPE_BOOL: "boolean"}
+    return "array" if field.is_repeated else types.get(field.cpp_type, "string")
+
+
+def json_types(schema: Mapping[str, Any]) -> set[str]:
+    """Return the JSON types that a schema admits."""
+    schema = openapi.resolve(schema)
+    if "oneOf" in schema:
+        return {name for choice in schema["oneOf"] for name in json_types(choice)}
+    if "type" in schema:
+        return {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+    return {{bool: "boolean", str: "string"}[type(value)] for value in schema.get("enum", [schema.get("const")])}
+
+
+def parameters(operation: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return an operation's parameters in the query or in the headers, by name."""
+    resolved = [openapi.resolve(parameter) for parameter in operation.get("parameters", [])]
+    return {parameter["name"]: parameter for parameter in resolved if parameter["in"] == where}
+
+
+def test_the_documented_paths_are_the_http_functions() -> None:
+    """Each path and method is the trigger in the label of one function, and no function is left out."""
+    triggers = {}
+    for file in sorted((openapi.ROOT / "functions").glob("*/main.py")):
+        for line in file.read_text().splitlines():
+            if line.startswith(("Trigger   GET /", "Trigger   POST /")):
+                _, method, path = line.split()
+                triggers[file.parent.name] = (path, method)
+    assert {function: (path, method) for function, (path, method, _) in OPERATIONS.items()} == triggers
+
+
+def test_the_documented_paths_are_those_of_the_route() -> None:
+    """What the HTTPRoute leads to a function is documented, under the name of that function."""
+    file = openapi.ROOT / "knative" / "base" / "http-route.yaml"
+    (route,) = (document for document in yaml.safe_load_all(file.read_text()) if document["kind"] == "HTTPRoute")
+    routed = {}
+    for rule in route["spec"]["rules"]:
+        hostname = rule["filters"][0]["urlRewrite"]["hostname"]
+        routed[hostname.partition(".")[0].replace("-", "_")] = rule["matches"][0]["path"]["value"]
+    assert {function: path for function, (path, _, _) in OPERATIONS.items()} == routed
+
+
+def test_the_documented_version_is_the_project_s() -> None:
+    """The document is released with the code it describes."""
+    project = tomllib.loads((openapi.ROOT / "pyproject.toml").read_text())["project"]
+    assert openapi.DOCUMENT["info"]["version"] == project["version"]
+    assert openapi.DOCUMENT["info"]["license"]["identifier"] == project["license"]
+
+
+@messages_of_ours
+def test_a_documented_object_has_the_fields_of_its_message(name: str) -> None:
+    """Each message of the three services is a schema of the same name, with the same fields."""
+    assert set(SCHEMAS[name]["properties"]) == set(MESSAGES[name].DESCRIPTOR.fields_by_name)
+
+
+@messages_of_ours
+def test_a_documented_field_has_the_type_of_its_message_s(name: str) -> None:
+    """Text is a string, int64 an integer, a time a string, and only what is `optional` may be null."""
+    for field in MESSAGES[name].DESCRIPTOR.fields:
+        nullable = {"null"} if field.containing_oneof else set()  # how protobuf describes `optional`
+        documented = json_types(SCHEMAS[name]["properties"][field.name])
+        assert documented == {json_type(field)} | nullable, field.name
+
+
+@operations
+def test_an_operation_takes_and_gives_the_messages_of_its_function(function: str) -> None:
+    """Body and answer are <Name>Request and <Name>Response; a GET takes the same fields in its query."""
+    _, method, operation = OPERATIONS[function]
+    request = schema_name(operation["requestBody"])
+    response = schema_name(operation["responses"]["200"])
+    assert response == request.replace("Request", "Response")
+    assert f"@http.{method.lower()}({request}" in functions_source(function)
+    assert set(parameters(operation, "query")) == set(
+        MESSAGES[request].DESCRIPTOR.fields_by_name if method == "GET" else ()
+    )
+
+
+@operations
+def test_an_operation_names_the_headers_that_its_function_reads(function: str) -> None:
+    """Accept apart, which OpenAPI has media types for."""
+    _, _, operation = OPERATIONS[function]
+    read = set(re.findall(r'headers=\("([\w-]+)",\)', functions_source(function))) - {"Accept"}
+    assert parameters(operation, "header").keys() == read
+
+
+@messages_of_ours
+def test_what_must_be_there_is_documented(name: str) -> None:
+    """A POST needs all that is not optional; an answer has all its fields and no others; a GET may use its query."""
+    fields = MESSAGES[name].DESCRIPTOR.fields
+    required = SCHEMAS[name].get("required", [])
+    if not name.endswith("Request"):
+        assert SCHEMAS[name]["additionalProperties"] is False
+        assert required == [field.name for field in fields]
+    elif name in {
+        schema_name(operation["requestBody"]) for _, method, operation in OPERATIONS.values() if method == "POST"
+    }:
+        assert required == [field.name for field in fields if not field.has_presence]
+    else:
+        assert not required
+
+
+@operations
+def test_an_operation_documents_its_errors(function: str) -> None:
+    """Every function may answer these; 404 is for those that look for something that must be there."""
+    raises_not_found = function in {"deposit_cash", "get_user", "create_order", "get_order"}
+    expected = {"200", "400", "405", "413", "422", "500", "503"} | ({"404"} if raises_not_found else set())
+    assert OPERATIONS[function][2]["responses"].keys() == expected
+
+
+def test_the_documented_limits_are_the_code_s() -> None:
+    """A limit that is changed in one place only fails here."""
+    key = openapi.DOCUMENT["components"]["parameters"]["Idempotency-Key"]["schema"]
+    assert (SCHEMAS["Sum"]["minimum"], SCHEMAS["Sum"]["maximum"]) == (1, messages.MAX_SUM)
+    assert SCHEMAS["Balance"]["maximum"] == messages.MAX_BALANCE
+    assert (SCHEMAS["User"]["minLength"], SCHEMAS["User"]["maxLength"]) == (1, messages.MAX_USER)
+    assert SCHEMAS["Attempt"]["maximum"] == SCHEMAS["Number"]["maximum"] == messages.MAX_INT64 - 1
+    assert SCHEMAS["Limit"]["default"] == notifications.PAGE
+    assert SCHEMAS["ListResponse"]["properties"]["notifications"]["maxItems"] == SCHEMAS["Limit"]["maximum"]
+    assert (
+        openapi.DOCUMENT["components"]["responses"]["TooLarge"]["description"]
+        == f"The body is over {edge.MAX_BODY} bytes."
+    )
+    for value in ("!" * key["maxLength"], "~"):
+        messages.check_idempotency_key(value)
+    with pytest.raises(Impossible):
+        messages.check_idempotency_key("!" * (key["maxLength"] + 1))
+
+
+LIMITED = {
+    "user": ("User", ["", "P", "Павел", "$balance", "😀" * 128, "x" * 129, "a\nb", "\x7f", "\x9f", " "]),
+    "basket": ("BasketSent", ["a" * 23, "a" * 24, "A" * 24, "a" * 25, "g" * 24]),
+    "sum": ("Sum", [-1, 0, 1, 10**12, 10**12 + 1, 2**63, 10**400]),
+    "attempt": ("Attempt", [-1, 0, 1, 2**63 - 2, 2**63 - 1, 10**400]),
+    "limit": ("Limit", [-1, 0, 1, 1000, 1001]),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, (_, values) in LIMITED.items() for value in values]
+)
+def test_code_and_document_accept_the_same_values(field: str, value: object) -> None:
+    """What one of them refuses the other does not accept."""
+    assert accepts(lambda: messages.CHECKS[field](value), Impossible) == accepts(
+        lambda: openapi.validate(value, SCHEMAS[LIMITED[field][0]]), ValidationError
+    )
+
+
+def accepts(check: Callable[[], None], refusal: type[Exception]) -> bool:
+    """Tell whether a check passes; it raises this when it does not."""
+    try:
+        check()
+    except refusal:
+        return False
+    return True
+
+
+def test_the_documented_examples_are_valid() -> None:
+    """Requests, parameters and answers, wherever one is shown."""
+    checked = 0
+    for where in _dictionaries(openapi.DOCUMENT):
+        if "schema" not in where:
+            continue
+        shown = [example["value"] for example in where.get("examples", {}).values()]
+        for example in [*shown, *([where["example"]] if "example" in where else [])]:
+            openapi.validate(example, where["schema"])
+            checked += 1
+    assert checked > 20
+
+
+def _dictionaries(item: object) -> Iterator[dict[str, Any]]:
+    if isinstance(item, dict):
+        yield item
+    for value in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        yield from _dictionaries(value)

@@ -1,0 +1,80 @@
+"""A sink for events: a tiny real HTTP server that keeps what it is sent, byte for byte, and fails as it is told."""
+
+import asyncio
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+HANG = 0
+"""In place of a status: never answer."""
+
+CLOSE = -1
+"""In place of a status: close the connection without an answer."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it was on the wire."""
+
+    request_line: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value by its exact name, or None."""
+        return dict(self.headers).get(name)
+
+
+@dataclass
+class Sink:
+    """Answers 202, or what `answers` says first; `async with` starts and stops it."""
+
+    answers: list[int] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+    closes_after_each: bool = False
+    """Close each connection after an answer, without having announced it."""
+
+    connections: int = 0
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        """Return its address, with a path as KafkaSink's has one."""
+        host, port = self._server.sockets[0].getsockname()
+        return f"http://{host}:{port}/shop/payments"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        try:
+            while await self._answer_one(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client is gone
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")
+        headers = [(name, value.lstrip()) for name, _, value in (line.partition(":") for line in head[1:])]
+        length = int({name.lower(): value for name, value in headers}.get("content-length", 0))
+        self.received.append(Received(head[0], headers, await reader.readexactly(length)))
+        status = self.answers.pop(0) if self.answers else 202
+        if status == HANG:
+            await reader.read()  # until the client gives up
+        if status in (HANG, CLOSE):
+            return False
+        writer.write(f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        return not self.closes_after_each
