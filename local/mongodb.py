@@ -19,9 +19,12 @@ _ALREADY_INITIALIZED: Final = 23  # MongoDB's error code
 
 
 class Mongod(Server):
-    """One mongod on 127.0.0.1 with its data in a folder, which a later start finds again, on any port."""
+    """One mongod on 127.0.0.1 with its data in a folder, which a later start finds again, on any port.
 
-    def __init__(self, folder: Path, port: int, log_file: Path) -> None:
+    With `fail_points` it lets tests make its commands fail, by `configureFailPoint`.
+    """
+
+    def __init__(self, folder: Path, port: int, log_file: Path, *, fail_points: bool = False) -> None:
         self._folder = folder
         self._port = port
         self.uri = f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
@@ -30,6 +33,7 @@ class Mongod(Server):
             *("--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),  # half of the memory, and 5 % of the disk, else
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),  # would write every second
+            *(("--setParameter", "enableTestCommands=1") if fail_points else ()),
         ]
         super().__init__(command, log_file, ready=lambda: answers(port))
 
