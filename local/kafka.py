@@ -123,6 +123,8 @@ class Kafka:
             KafkaFailedError: it ended, or did not answer in time.
 
         """
+        if await _listening(self.port):
+            raise KafkaFailedError(f"port {self.port}, meant for Kafka, is in use by another process")
         jars = await asyncio.to_thread(ensure_jars)
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
@@ -138,12 +140,13 @@ class Kafka:
             if await self._ended():
                 raise self._failed("its folder could not be formatted")
         await self._run(jars, "kafka.Kafka", str(properties))
-        try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
-                await self._wait_ready()
-        except TimeoutError:
+        ready, ended = asyncio.create_task(self._answers()), asyncio.create_task(self._ended())
+        done, _ = await asyncio.wait((ready, ended), timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        ended.cancel()
+        if ready not in done:
             await self.kill()
-            raise self._failed(f"it did not answer within {_START_TIMEOUT_S} s") from None
+            raise self._failed("it ended" if ended in done else f"it did not answer within {_START_TIMEOUT_S} s")
 
     async def stop(self) -> None:
         """Stop it in order (SIGTERM; SIGKILL when that takes too long) and wait until it is gone."""
@@ -174,6 +177,7 @@ class Kafka:
                 "-Xmx256m",
                 "-XX:TieredStopAtLevel=1",  # the second compiler costs more than it brings to a process this idle
                 "-XX:+UseSerialGC",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-cp",
                 os.pathsep.join(map(str, jars)),
                 main_class,
@@ -190,19 +194,9 @@ class Kafka:
         assert self.process is not None  # noqa: S101
         return await self.process.wait() != 0
 
-    async def _wait_ready(self) -> None:
-        """Wait until the port is open and topics can be listed."""
-        assert self.process is not None  # noqa: S101
-        while True:
-            if self.process.returncode is not None:
-                raise self._failed(f"it ended with status {self.process.returncode}")
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                break
+    async def _answers(self) -> None:
+        while not await _listening(self.port):  # noqa: ASYNC110 - the client would log each attempt that fails
+            await asyncio.sleep(0.05)
         await wait_ready(self.bootstrap_servers)
 
     def _failed(self, reason: str) -> KafkaFailedError:
@@ -210,9 +204,18 @@ class Kafka:
         return KafkaFailedError("\n".join([f"Kafka on port {self.port}: {reason}. {self.log_file} ends with:", *tail]))
 
 
+async def _listening(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 async def wait_ready(bootstrap_servers: str) -> None:
     """Wait until the brokers list their topics; cancel it, or set a time-out around it, to give up."""
-    admin = _admin(bootstrap_servers)
+    admin = client(bootstrap_servers)
     while True:
         try:
             await asyncio.to_thread(admin.list_topics, timeout=1)
@@ -224,19 +227,27 @@ async def wait_ready(bootstrap_servers: str) -> None:
 async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
     """Create those topics that do not exist, each with its number of partitions; leave the others as they are.
 
+    All of them can be used when it returns.
+
     Raises:
-        confluent_kafka.KafkaException: the broker did not do so within 30 s.
+        confluent_kafka.KafkaException: a topic was refused.
+        TimeoutError: it was not done within 30 s.
 
     """
-    admin = _admin(bootstrap_servers)
+    admin = client(bootstrap_servers)
     wanted = [NewTopic(topic, count, replication_factor=1) for topic, count in partitions.items()]
-    for created in admin.create_topics(wanted, operation_timeout=30, request_timeout=30).values():
-        try:
-            await asyncio.wrap_future(created)
-        except KafkaException as failure:
-            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+    async with asyncio.timeout(30):
+        for created in admin.create_topics(wanted).values():
+            try:
+                await asyncio.wrap_future(created)
+            except KafkaException as failure:
+                if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        # A broker learns of a topic only some time after the controller has made it.
+        while partitions.keys() - (await asyncio.to_thread(admin.list_topics, timeout=30)).topics.keys():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
-def _admin(bootstrap_servers: str) -> AdminClient:
+def client(bootstrap_servers: str) -> AdminClient:
+    """Return a client for topics and groups; its complaints go to the log rather than to stderr."""
     return AdminClient({"bootstrap.servers": bootstrap_servers}, logger=logging.getLogger(__name__))

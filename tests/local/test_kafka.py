@@ -1,0 +1,113 @@
+"""A real Kafka as a child process: what a second start, a crash and a failure leave."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from local import kafka as local_kafka
+from local.kafka import Kafka, KafkaFailedError, create_topics, ensure_jars
+from tests.local.kafka_fixtures import stored
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_a_second_start_finds_every_acknowledged_record(end: str, tmp_path: Path) -> None:
+    """Topics and records are there again, at the same address, after SIGTERM and after SIGKILL."""
+    broker = Kafka(tmp_path)
+    await broker.start()
+    await create_topics(broker.bootstrap_servers, {"kept": 2})
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "acks": "all"})
+    for number in range(100):
+        producer.produce("kept", str(number))
+    assert producer.flush(30) == 0
+    await getattr(broker, end)()
+    await broker.start()
+    try:
+        records = stored(broker, ["kept"])["kept"]
+        assert sorted(int(record.value() or b"") for record in records) == list(range(100))
+    finally:
+        await broker.stop()
+
+
+async def test_creating_topics_twice_changes_nothing(tmp_path: Path) -> None:
+    """Topics that exist are left as they are; the others are created with their partitions."""
+    broker = Kafka(tmp_path)
+    await broker.start()
+    try:
+        await create_topics(broker.bootstrap_servers, {"a": 2})
+        await create_topics(broker.bootstrap_servers, {"a": 3, "b": 1})
+        topics = local_kafka.client(broker.bootstrap_servers).list_topics(timeout=10).topics
+        assert {name: len(topics[name].partitions) for name in ("a", "b")} == {"a": 2, "b": 1}
+    finally:
+        await broker.stop()
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    """Kafka does not start beside whatever listens on its port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(KafkaFailedError, match=f"port {port}.* in use"):
+            await Kafka(tmp_path, port).start()
+
+
+async def test_a_failed_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
+    """What Kafka said before it ended is in the error."""
+    broker = Kafka(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "meta.properties").write_text("version=99\n")
+    with pytest.raises(KafkaFailedError, match=r"ended[\s\S]*meta\.properties"):
+        await broker.start()
+
+
+async def test_a_jar_that_is_not_the_locked_one_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged jar is put aside, and downloaded again rather than run."""
+    jar = ensure_jars()[0]
+    copy = tmp_path / jar.relative_to(local_kafka.JARS)
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"half of a download")
+    monkeypatch.setattr(local_kafka, "JARS", tmp_path)
+    asked = []
+
+    def refuse(message: str) -> None:
+        asked.append(message)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        ensure_jars(refuse)
+    assert jar.name in asked[0]
+    assert not copy.exists()
+
+
+async def test_kafka_dies_with_its_parent(tmp_path: Path) -> None:
+    """When the process that started the broker is killed, the broker goes too."""
+    program = (
+        "import asyncio, pathlib, sys; from local.kafka import Kafka\n"
+        "async def main():\n"
+        "    broker = Kafka(pathlib.Path(sys.argv[1])); await broker.start()\n"
+        "    print(broker.process.pid, flush=True); await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert parent.stdout is not None
+    pid = int(await asyncio.wait_for(parent.stdout.readline(), 90))
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    async with asyncio.timeout(10):
+        while _runs(pid):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process exists and is no zombie, which a container without an init leaves."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
