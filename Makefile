@@ -9,7 +9,7 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=sho
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check schema fmt lock clean
+.PHONY: help run demo bench test check schema fmt lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/dev.done ## What CI runs: format, lint, types, schema drift, test
 	$(PROTOC)
 	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+bench: $(VENV)/local.done ## Orders settled per second, on a stack of its own
+	@$(BIN)/python -m bench.closed_loop
 
 schema: $(VENV)/dev.done ## Generate shop/schema from schema/*.proto
 	$(PROTOC)
