@@ -29,12 +29,12 @@ class Commands(monitoring.CommandListener):
 
 
 @asynccontextmanager
-async def counted(monkeypatch_uri: str | None = None) -> AsyncIterator[Commands]:
+async def counted(uri: str | None = None) -> AsyncIterator[Commands]:
     """Give this process a client that counts, for as long as the block runs."""
     commands = Commands()
     before = mongo._client
     mongo._client = AsyncMongoClient(
-        monkeypatch_uri or settings.mongodb_uri(), event_listeners=[commands], tz_aware=True, appname="counted"
+        uri or settings.mongodb_uri(), event_listeners=[commands], tz_aware=True, appname="counted"
     )
     try:
         await mongo._client.admin.command("ping")

@@ -1,0 +1,75 @@
+"""Whatever leads to an answer is durable and bounded, whatever the connection string says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from shop import billing, mongo, notifications, orders
+from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
+from tests.shop.commands import counted
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+REQUESTED = PaymentRequested(user="Pavel", basket="a" * 24, number=1, attempt=1, sum=10, ordered_at=NOW)
+DECIDED = PaymentDecided(
+    user="Pavel", basket="a" * 24, number=1, attempt=1, sum=10, outcome=DECLINED, reason="why", decided_at=NOW
+)
+
+
+async def order() -> None:
+    basket = await orders.current_basket("Pavel")
+    event = (await orders.order("Pavel", str(basket["_id"]), 10, None)).event
+    assert event is not None
+    await orders.settle(PaymentDecided(basket=event.basket, user="Pavel", attempt=1, sum=10, decided_at=NOW))
+    await orders.claim_due()
+
+
+async def pay() -> None:
+    await billing.create_user("Pavel")
+    deposited = await billing.deposit("Pavel", 10, "key")
+    decision = await billing.decide(REQUESTED)
+    await billing.archive_deposits(deposited.account)
+    await billing.archive_paid_baskets(decision.account)
+    await billing.find_account("Pavel")
+
+
+async def notify() -> None:
+    await notifications.record(DECIDED)
+    await notifications.latest("Pavel")
+
+
+@pytest.mark.parametrize("work", [order, pay, notify])
+async def test_no_connection_string_can_weaken_what_an_answer_rests_on(
+    mongod, work: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write is majority and journaled, every read majority from the primary, every command bounded in time."""
+    monkeypatch.setenv("ARRAY_LIMIT", "1")  # so that archives are written too
+    monkeypatch.setenv("ARCHIVE_BATCH", "1")
+    weak = "&w=1&journal=false&readConcernLevel=local&readPreference=secondaryPreferred&timeoutMS=0"
+    async with counted(mongod.uri + weak) as commands:
+        with mongo.deadline():
+            await work()
+    assert commands.sent
+    for command in commands.sent:
+        if "find" in command:
+            assert command["readConcern"]["level"] == "majority"
+            assert command.get("$readPreference", {"mode": "primary"})["mode"] == "primary"
+        else:
+            assert command["writeConcern"] == {"w": "majority", "j": True}
+        assert 0 < command["maxTimeMS"] <= mongo.DEADLINE_S * 1000
+
+
+async def test_a_deadline_bounds_all_calls_together(mongod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers: the call ends when the deadline does, not after the driver's thirty seconds."""
+    await mongo.close()
+    with monkeypatch.context() as environment:
+        environment.setenv("MONGODB_URI", "mongodb://127.0.0.1:1/?directConnection=true")
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(PyMongoError), mongo.deadline(0.3):
+            await orders.current_basket("Pavel")
+        assert asyncio.get_running_loop().time() - begun < 5
+        await mongo.close()
