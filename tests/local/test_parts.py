@@ -1,0 +1,189 @@
+"""A part is started again when it ends by itself, stays down when it was stopped, and never outlives its parent."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.parts import Keeper, PartFailedError, Server
+from local.probe import answers
+from tests.stack_fixtures import eventually
+
+SAYS_READY = "import time; print('here, ready', flush=True); time.sleep(60)"
+IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SAYS_READY}"
+
+
+def python(program: str, log_file: Path) -> Server:
+    """Return a part that runs a program of ours, and is ready when that says so."""
+    return Server([sys.executable, "-c", program], log_file)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet has."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+async def test_a_part_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    """It is reported, takes a moment, and has a new process after it."""
+    said: list[str] = []
+    keeper = Keeper("part", python(SAYS_READY, tmp_path / "log"), said.append)
+    await keeper.start()
+    try:
+        assert keeper.part.process
+        first = keeper.part.process.pid
+        await keeper.kill()
+        assert not keeper.ready.is_set()
+        await asyncio.wait_for(keeper.ready.wait(), 10)
+        assert keeper.part.process.pid != first
+    finally:
+        await keeper.stop()
+    assert [" ".join(line.split()[:5]) for line in said[1:2]] == ["part ended with status -9,"]
+    assert "ready after" in said[0]
+    assert "ready after" in said[2]
+
+
+async def test_a_part_that_fails_to_come_back_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waits double from 0.2 s to 5 s at most, and begin again once it has been ready."""
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def record(delay: float) -> None:
+        if delay > 0.1:  # shorter ones wait for readiness
+            slept.append(delay)
+        await sleep(0)
+
+    class Part:
+        process: asyncio.subprocess.Process | None = None
+        starts = 0
+
+        async def start(self) -> None:
+            self.starts += 1
+            if 1 < self.starts < 8:
+                raise PartFailedError("not yet")
+            self.process = await asyncio.create_subprocess_exec(*(["true"] if self.starts < 10 else ["sleep", "60"]))
+
+        async def stop(self) -> None:
+            assert self.process
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+    part = Part()
+    monkeypatch.setattr("local.parts.asyncio.sleep", record)
+    keeper = Keeper("part", part, lambda _: None)
+    await keeper.start()
+    try:
+
+        async def tenth() -> bool:
+            return part.starts >= 10
+
+        await eventually(tenth)
+    finally:
+        await keeper.stop()
+    assert slept == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.2, 0.2]
+
+
+async def test_a_part_that_was_stopped_stays_down(tmp_path: Path) -> None:
+    """Stopping is not a failure; starting brings it back."""
+    keeper = Keeper("part", python(SAYS_READY, tmp_path / "log"), lambda _: None)
+    await keeper.start()
+    assert keeper.part.process
+    await keeper.stop()
+    assert keeper.part.process.returncode == -signal.SIGTERM
+    assert not keeper.ready.is_set()
+    await keeper.start()
+    assert keeper.part.process.returncode is None
+    with pytest.raises(RuntimeError, match="running already"):
+        await keeper.start()
+    await keeper.stop()
+
+
+async def test_a_part_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    """The log's tail says more than a status."""
+    keeper = Keeper("part", python("raise SystemExit('no such setting')", tmp_path / "log"), lambda _: None)
+    with pytest.raises(PartFailedError, match=r"part did not start: it ended with status 1.*\n.*no such setting"):
+        await keeper.start()
+
+
+async def test_what_an_earlier_process_said_does_not_make_a_part_ready(tmp_path: Path) -> None:
+    """The log goes on where it was, and readiness begins anew."""
+    log_file = tmp_path / "log"
+    log_file.write_text("here, ready\n")
+    with pytest.raises(PartFailedError, match="ended with status 3"):
+        await python("raise SystemExit(3)", log_file).start()
+
+
+async def test_a_part_that_never_gets_ready_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start fails after a bounded time and leaves nothing running."""
+    monkeypatch.setattr("local.parts.START_TIMEOUT_S", 0.2)
+    part = python("import time; time.sleep(60)", tmp_path / "log")
+    with pytest.raises(PartFailedError, match=r"not ready within 0\.2 s"):
+        await part.start()
+    assert part.process
+    assert part.process.returncode is not None
+
+
+async def test_a_part_that_does_not_heed_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C always ends."""
+    monkeypatch.setattr("local.parts._STOP_TIMEOUT_S", 0.2)
+    part = python(IGNORES_SIGTERM, tmp_path / "log")
+    await part.start()
+    await part.stop()
+    assert part.process
+    assert part.process.returncode == -signal.SIGKILL
+
+
+async def test_no_part_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """The kernel ends the children of a parent that had no time to."""
+    parent = f"""
+import asyncio, sys
+from pathlib import Path
+from local.parts import Server
+
+async def main():
+    part = Server([sys.executable, "-c", {SAYS_READY!r}], Path({str(tmp_path / "log")!r}))
+    await part.start()
+    print(part.process.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    child = int(await process.stdout.readline())
+    assert not gone(child)
+    process.kill()
+    await process.wait()
+
+    async def child_is_gone() -> bool:
+        return gone(child)
+
+    await eventually(child_is_gone)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"), [(b"HTTP/1.1 200 OK\r\n\r\n", True), (b"HTTP/1.1 503 No\r\n\r\n", False), (b"", False)]
+)
+async def test_a_probe_takes_200_alone_for_ready(answer: bytes, ready: bool) -> None:
+    """As a readiness probe does, with a little less tolerance."""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(reply, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        assert await answers(port, "/healthz") == ready
+        assert await answers(port)
+    assert not await answers(port)
+    assert not await answers(port, "/healthz")
