@@ -113,7 +113,8 @@ def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
 def _refuse(reason: Rejected | Unavailable | None) -> Response:
     match reason:
         case Rejected():
-            return PlainTextResponse(str(reason), status_code=422)
+            # The text may quote a structured event, where JSON allows surrogates, which UTF-8 does not.
+            return PlainTextResponse(str(reason).encode("utf-8", "backslashreplace"), status_code=422)
         case Unavailable():
             return PlainTextResponse(str(reason), status_code=503)
         case None:

@@ -79,7 +79,10 @@ def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[
 
 
 def _keywords(request: Request, headers: tuple[str, ...]) -> dict[str, str | None]:
-    keywords = {name.lower().replace("-", "_"): request.headers.get(name) for name in headers}
+    keywords: dict[str, str | None] = {}
+    for name in headers:
+        sent = request.headers.getlist(name)
+        keywords[name.lower().replace("-", "_")] = ", ".join(sent) if sent else None  # as any proxy may join them
     for name, value in keywords.items():
         if value is not None and (check := CHECKS.get(name)):
             check(value)
@@ -104,12 +107,12 @@ def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, obj
     if request.method != "GET":
         return _json_object(body)
     sent = _json_object(body) if body.strip() else {}
-    for name, text in parse_qsl(request.url.query, keep_blank_values=True):
+    for name, text in _query(request):
         field = kind.DESCRIPTOR.fields_by_name.get(name)
         if field is None:
             continue
-        value = _from_query(field, text)
-        if name in sent and sent[name] != value:
+        value, other = _from_query(field, text), sent.get(name)
+        if other is not None and (other != value or type(other) is not type(value)):  # True == 1 == 1.0 in Python
             raise Malformed(f"{name} differs between the query and the body, or is sent twice; send it once")
         sent[name] = value
     return sent
@@ -129,10 +132,20 @@ def _no_such_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
+def _query(request: Request) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Malformed("the query is not UTF-8; percent-encode the UTF-8 of each value") from error
+
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,100}")  # far beyond int64; Python refuses to read thousands of digits
+
+
 def _from_query(field: Any, text: str) -> object:
     if is_text(field):
         return text
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):  # 19 digits are all of int64
+    if not _WHOLE_NUMBER.fullmatch(text):
         raise Malformed(f"{field.name} must be a whole number")
     return int(text)
 

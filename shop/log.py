@@ -25,7 +25,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        # A customer's text may hold a surrogate, which no encoding takes: the line would be lost.
+        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def to_stdout() -> None:

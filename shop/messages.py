@@ -29,6 +29,7 @@ MAX_USER = 128
 
 MAX_INT64 = 2**63 - 1
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CONTROL_OR_SURROGATE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BASKET = re.compile(r"[0-9a-fA-F]{24}")
 
@@ -101,6 +102,8 @@ def _check_json_type(field: Any, value: object) -> None:
     if is_text(field):
         if not isinstance(value, str):
             raise Malformed(f"{field.name} must be a JSON string")
+        if _SURROGATE.search(value):
+            raise Impossible(f"{field.name} must not contain surrogates; remove them")
     # JSON knows one kind of number and Python counts booleans among the integers: 10.0, 1e3 and true are all refused
     # here, because money that was rounded on its way is wrong without anybody noticing.
     elif type(value) is not int:
@@ -146,6 +149,8 @@ def _check_event(event: PaymentDecided | PaymentRequested) -> None:
         happened_at(event)
     except (ValueError, OverflowError) as error:
         raise Impossible(f"the event's time is out of range: {error}") from error
+    if _timestamp(event).nanos % 1_000_000:
+        raise Impossible("the event's time is finer than a millisecond, as no stored time is: it was edited")
 
 
 def event_id(event: PaymentDecided | PaymentRequested) -> str:
@@ -155,7 +160,11 @@ def event_id(event: PaymentDecided | PaymentRequested) -> str:
 
 def happened_at(event: PaymentDecided | PaymentRequested) -> datetime:
     """Return when it happened, as it is stored: never when the event was sent."""
-    return to_datetime(event.decided_at if isinstance(event, PaymentDecided) else event.ordered_at)
+    return to_datetime(_timestamp(event))
+
+
+def _timestamp(event: PaymentDecided | PaymentRequested) -> Timestamp:
+    return event.decided_at if isinstance(event, PaymentDecided) else event.ordered_at
 
 
 def to_datetime(timestamp: Timestamp) -> datetime:
@@ -168,8 +177,8 @@ def rfc3339(time: datetime) -> str:
 
     Written so from the start, an event that went through Kafka and one that did not are equal byte for byte.
     """
-    text = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
-    return text + "Z"
+    text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    return text.rstrip("0").rstrip(".") + "Z"
 
 
 def to_json(message: Message) -> dict[str, Any]:

@@ -51,11 +51,18 @@ def sink() -> str:
 
 
 def event_overrides() -> dict[str, str]:
-    """Return the CloudEvent extensions that a SinkBinding's `ceOverrides` ask every event to carry."""
+    """Return the CloudEvent extensions that a SinkBinding's `ceOverrides` ask every event to carry.
+
+    Raises Unavailable when they cannot be read.
+    """
     overrides = os.environ.get("K_CE_OVERRIDES")  # an empty string when the binding has none
     if not overrides:
         return {}
-    return {str(name): str(value) for name, value in (json.loads(overrides).get("extensions") or {}).items()}
+    try:
+        extensions = json.loads(overrides).get("extensions") or {}
+        return {str(name): str(value) for name, value in extensions.items()}
+    except (ValueError, AttributeError) as error:
+        raise Unavailable(f"K_CE_OVERRIDES is not what a SinkBinding injects: {error}", repeat_safe=False) from error
 
 
 def function_name() -> str:
