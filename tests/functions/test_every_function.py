@@ -1,0 +1,293 @@
+"""What all seven HTTP functions promise: what is wrong with a request is said, in one form, and nothing is done."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from shop import edge, mongo, settings
+from shop.setup import COLLECTIONS
+from tests import openapi
+from tests.asgi import call
+from tests.functions.conftest import Client
+
+BASKET = "66f0c1d2e3a4b5c6d7e8f901"
+
+VALID: dict[str, tuple[str, dict[str, object]]] = {
+    "/CreateUser": ("POST", {"user": "Olga"}),
+    "/DepositCash": ("POST", {"user": "Pavel", "sum": 100}),
+    "/GetUser": ("GET", {"user": "Pavel"}),
+    "/GetBasket": ("GET", {"user": "Olga"}),
+    "/Order": ("POST", {"user": "Pavel", "sum": 10, "basket": BASKET, "attempt": 1}),
+    "/GetOrder": ("GET", {"user": "Pavel", "basket": BASKET}),
+    "/List": ("GET", {"user": "Pavel", "limit": 10}),
+}
+"""A request of each path that would change something, or read what is there."""
+
+TEXTS, WHOLE_NUMBERS = ("user", "basket"), ("sum", "attempt", "limit")
+
+paths = pytest.mark.parametrize("path", VALID)
+
+
+def fields_of(path: str, *names: str) -> list[str]:
+    """Return those of the names that are fields of the path's request."""
+    return [name for name in VALID[path][1] if name in names]
+
+
+def with_field(name: str, path: str, raw: bytes) -> bytes:
+    """Return the path's request with one value replaced by this JSON, as it is."""
+    fields = {**VALID[path][1], name: "REPLACED"}
+    return json.dumps(fields).encode().replace(b'"REPLACED"', raw)
+
+
+async def everything() -> list[Any]:
+    """Return what is stored, all of it."""
+    return [
+        await mongo.client()[settings.database(collection.service)][collection.name].find().sort("_id").to_list()
+        for collection in COLLECTIONS
+    ]
+
+
+@pytest.fixture
+async def refusing(client: Client) -> AsyncIterator[Client]:
+    """Call the functions, and see that nothing was stored or emitted meanwhile."""
+    await client.user(balance=50)
+    before = await everything()
+    yield client
+    assert await everything() == before
+    assert client.sink.received == []
+
+
+@paths
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+async def test_another_method_is_answered_405_with_the_one_to_send(refusing: Client, path: str, method: str) -> None:
+    """`Allow` names it, and so does the message."""
+    right, fields = VALID[path]
+    if method == right:
+        return
+    answer = await refusing.send(method, path, json.dumps(fields).encode())
+    assert (answer.status, answer.headers["allow"]) == (405, right)
+    assert right in answer.message
+
+
+@paths
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b"{",
+            b"[]",
+            b"null",
+            b"true",
+            b'"Pavel"',
+            b"user=Pavel&sum=10",
+            b"{'user': 'Pavel'}",
+            b'{"user": "Pavel"} x',
+        ),
+        *(b'{"user": NaN}', b'{"user": Infinity}', b'{"user": "\xff"}', b'{"user": "a\nb"}', b'{"sum": 010}'),
+        *(b"[" * 30_000, b'{"user": ' * 5_000, b'{"sum": ' + b"1" * 5_000 + b"}"),
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+async def test_a_body_that_is_no_json_object_is_400(refusing: Client, path: str, body: bytes) -> None:
+    """Whatever is wrong with it, and however deep or long it is."""
+    assert (await refusing.send(VALID[path][0], path, body)).status == 400
+
+
+@pytest.mark.parametrize("path", [path for path, (method, _) in VALID.items() if method == "POST"])
+async def test_a_post_without_a_body_is_400(refusing: Client, path: str) -> None:
+    """A POST has no other place for its fields."""
+    assert (await refusing.send("POST", path)).status == 400
+
+
+@paths
+@pytest.mark.parametrize("kind", ["left out", "null"])
+async def test_a_missing_field_is_400_and_the_message_shows_what_to_send(
+    refusing: Client, path: str, kind: str
+) -> None:
+    """Null counts as not sent."""
+    method, fields = VALID[path]
+    for name in set(fields_of(path, "user", "sum", "basket")) - ({"user"} if path == "/List" else set()):
+        rest: dict[str, object] = {key: value for key, value in fields.items() if key != name}
+        if kind == "null":
+            rest[name] = None
+        answer = await refusing.send(method, path, json.dumps(rest).encode())
+        assert (answer.status, answer.message.partition(";")[0]) == (400, f"{name} is missing")
+        assert '{"user": "Pavel"' in answer.message
+
+
+@paths
+@pytest.mark.parametrize("raw", [b"5", b"1.5", b"true", b"[]", b"{}", b'["Pavel"]'])
+async def test_a_text_of_another_json_type_is_400(refusing: Client, path: str, raw: bytes) -> None:
+    """Nothing is turned into text."""
+    for name in fields_of(path, *TEXTS):
+        answer = await refusing.send(VALID[path][0], path, with_field(name, path, raw))
+        assert (answer.status, answer.message) == (400, f"{name} must be a JSON string")
+
+
+@paths
+@pytest.mark.parametrize("raw", [b'"10"', b"10.0", b"1e1", b"10.5", b"true", b"false", b"[10]", b"{}", b'""'])
+async def test_a_number_of_another_json_type_is_400(refusing: Client, path: str, raw: bytes) -> None:
+    """Whole numbers are JSON integers only: `10.0`, `1e1`, `"10"` and `true` are not."""
+    for name in fields_of(path, *WHOLE_NUMBERS):
+        answer = await refusing.send(VALID[path][0], path, with_field(name, path, raw))
+        assert answer.status == 400
+        assert answer.message.startswith(f"{name} must be a JSON integer")
+
+
+IMPOSSIBLE = {
+    "user": [b'""', b'"%s"' % (b"x" * 129), rb'"a\u0000b"', rb'"a\nb"', rb'"\u007f"', rb'"\u0085"', rb'"\ud800"'],
+    "basket": [b'""', b'"%s"' % (b"a" * 23), b'"%s"' % (b"a" * 25), b'"%s"' % (b"g" * 24), rb'"\udfff"'],
+    "sum": [b"0", b"-0", b"-1", b"1000000000001", b"9223372036854775808", b"1" + b"0" * 400],
+    "attempt": [b"0", b"-1", b"9223372036854775807", b"9223372036854775808", b"1" + b"0" * 400],
+    "limit": [b"0", b"-1", b"1001", b"9223372036854775808", b"1" + b"0" * 400],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "raw"),
+    [
+        pytest.param(path, name, raw, id=f"{path}-{name}-{raw[:24].decode()}")
+        for path in VALID
+        for name in fields_of(path, *IMPOSSIBLE)
+        for raw in IMPOSSIBLE[name]
+    ],
+)
+async def test_an_impossible_value_is_422_and_the_message_names_its_field(
+    refusing: Client, path: str, name: str, raw: bytes
+) -> None:
+    """The type is right, yet no such value can ever be valid."""
+    answer = await refusing.send(VALID[path][0], path, with_field(name, path, raw))
+    assert answer.status == 422
+    assert answer.message.startswith(name)
+
+
+@paths
+async def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_read(client: Client, path: str) -> None:
+    """64 KiB is the most; blanks around JSON count like everything else."""
+    method, fields = VALID[path]
+    await client.user()
+    body = json.dumps(fields).encode().ljust(edge.MAX_BODY)
+    assert (await client.send(method, path, body)).status in (200, 404)
+    assert (await client.send(method, path, body + b" ")).status == 413
+
+
+@paths
+async def test_what_is_not_looked_at_changes_nothing(client: Client, path: str) -> None:
+    """Unknown fields, null for what is optional, any Host, any or no Content-Type."""
+    method, fields = VALID[path]
+    await client.user()
+    body = json.dumps({**fields, "colour": "red", "before": None}).encode()
+    statuses = {(await client.send(method, path, body)).status}
+    for host in ("shop.example.com", "[::1", "x/healthz?", "", "a b"):
+        statuses.add((await client.send(method, path, body, host=host)).status)
+    for content_type in ("text/xml", "application/x-www-form-urlencoded", "nonsense", ""):
+        statuses.add((await client.send(method, path, body, content_type=content_type)).status)
+    assert statuses in ({200}, {404})
+
+
+@pytest.mark.parametrize("path", [path for path, (method, _) in VALID.items() if method == "GET"])
+async def test_a_get_takes_its_fields_from_the_query_the_body_or_both(client: Client, path: str) -> None:
+    """The answer is the same; a null in the body leaves the field to the query."""
+    fields = VALID[path][1]
+    await client.user()
+    in_body, in_query = await client.get(path, fields), await client.query(path, fields)
+    assert in_body.json == in_query.json
+    query = "&".join(f"{name}={value}" for name, value in fields.items())
+    in_both = await client.send("GET", path, json.dumps(fields).encode(), query=f"{query}&{query}")
+    nulls = await client.send("GET", path, json.dumps(dict.fromkeys(fields)).encode(), query=query)
+    assert in_both.json == nulls.json == in_body.json
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        (b'{"user": "Pavel"}', "user=Olga"),
+        (b"", "user=Pavel&user=Olga"),
+        (b'{"user": ["Pavel"]}', "user=Pavel"),
+        (b'{"user": ""}', "user=Pavel"),
+        (b'{"user": false}', "user=Pavel"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/GetUser", "/GetBasket", "/List"])
+async def test_a_get_whose_query_and_body_differ_is_400(refusing: Client, path: str, body: bytes, query: str) -> None:
+    """Nobody can tell which of them is meant."""
+    answer = await refusing.send("GET", path, body, query=query)
+    assert (answer.status, "differs" in answer.message) == (400, True)
+
+
+@pytest.mark.parametrize(("body", "query"), [(b'{"limit": true}', "limit=1"), (b'{"limit": 1.0}', "limit=1")])
+async def test_a_number_of_the_wrong_type_is_not_saved_by_the_query(refusing: Client, body: bytes, query: str) -> None:
+    """True is 1 in Python, and is not in JSON."""
+    assert (await refusing.send("GET", "/List", body, query=query)).status == 400
+
+
+@pytest.mark.parametrize("user", ["Павел", "$balance", "😀", "a b&c=d+e%f", "null", "0", "  "])
+async def test_any_script_and_any_sign_passes_through_query_and_body(client: Client, user: str) -> None:
+    """A user is text, whatever it looks like."""
+    await client.user(user)
+    assert (await client.query("/GetUser", {"user": user})).message == user
+    assert (await client.get("/GetUser", {"user": user})).message == user
+
+
+async def test_a_query_may_be_utf8_that_is_not_percent_encoded(client: Client) -> None:
+    """Some clients send it so."""
+    await client.user("Павел")
+    assert (await client.send("GET", "/GetUser", query="user=Павел".encode())).status == 200
+
+
+@pytest.mark.parametrize("query", [b"user=%FF", b"user=\xff", b"user=%D0", b"user=%ED%A0%80"])
+async def test_a_query_that_is_not_utf8_is_400(refusing: Client, query: bytes) -> None:
+    """It is not taken for another user, one with replacement characters."""
+    await refusing.send("GET", "/GetUser", query=query)
+    assert (await refusing.send("GET", "/GetUser", query=query)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [
+        *((limit, 422) for limit in ("0", "-1", "1001", "9" * 25)),
+        *((limit, 400) for limit in ("", "ten", "1.0", "1e1", "+5", " 5", "١", "9" * 5_000)),
+        ("5", 200),
+    ],
+)
+async def test_a_number_in_the_query_is_held_to_the_same_rules(refusing: Client, limit: str, status: int) -> None:
+    """No fraction, no exponent, ASCII digits, in its range."""
+    assert (await refusing.query("/List", {"limit": limit})).status == status
+
+
+@paths
+async def test_a_function_answers_on_any_path(client: Client, path: str) -> None:
+    """Its host names it; what leads a path to it is the HTTPRoute's business."""
+    ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+    method, fields = VALID[path]
+    await client.user()
+    for other in ("/", "/a/b", "/healthz/", "/Healthz"):
+        answer = await call(operation["operationId"], method, path=other, body=json.dumps(fields).encode())
+        openapi.check_answer(path, answer.status, answer.headers, answer.body)
+        assert answer.status in (200, 404)
+
+
+@paths
+async def test_a_body_in_pieces_is_one_body(client: Client, path: str) -> None:
+    """However it is cut, within a character too; and cut short it is 400."""
+    ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+    method, fields = VALID[path]
+    await client.user()
+    body = json.dumps({**fields, "user": "Павел"}, ensure_ascii=False).encode()
+    whole = await client.send(method, path, body)
+    pieces = await call(operation["operationId"], method, body=[body[at : at + 1] for at in range(len(body))])
+    assert pieces.status == whole.status
+    too_many = await call(operation["operationId"], method, body=[b" " * 1024] * 65)
+    assert too_many.status == 413
+
+
+async def test_health_is_answered_without_mongodb(databases: None) -> None:
+    """Any method, and no client is opened for it."""
+    await mongo.close()
+    for path in VALID:
+        ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+        for method in ("GET", "HEAD", "POST"):
+            assert (await call(operation["operationId"], method, path="/healthz")).status == 200
+    assert mongo._client is None
