@@ -1,0 +1,160 @@
+"""POST /Order orders a basket once per attempt, and answers a repetition with what became of it."""
+
+import asyncio
+
+import pytest
+
+from tests.functions.conftest import Client
+
+
+async def order(client: Client, basket: str, sum_: int = 10, **more: object) -> tuple[int, str, bool]:
+    """Order Pavel's basket; return status, message, and whether it was replayed."""
+    answer = await client.post("/Order", {"user": "Pavel", "sum": sum_, "basket": basket, **more})
+    return answer.status, answer.message, "idempotent-replayed" in answer.headers
+
+
+async def test_an_open_basket_is_ordered_and_asks_for_its_payment(client: Client) -> None:
+    """The answer names basket, attempt and status; one event goes to the sink."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket, "attempt": 1})
+    assert answer.json == {
+        "status": True,
+        "message": "order accepted",
+        "basket": basket,
+        "attempt": 1,
+        "order_status": "ordered",
+    }
+    assert "idempotent-replayed" not in answer.headers
+    (event,) = client.sink.received
+    assert (event.header("ce-id"), event.header("ce-subject")) == (f"{basket}.1", basket)
+
+
+@pytest.mark.parametrize("more", [{}, {"attempt": 1}, {"attempt": None}])
+async def test_a_repeated_order_is_replayed_and_charged_once(client: Client, more: dict[str, object]) -> None:
+    """On its way, it is emitted again; paid, it is not."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    assert await order(client, basket, **more) == (200, "order accepted", False)
+    assert await order(client, basket, **more) == (200, "order accepted", True)
+    assert client.sink.received[0] == client.sink.received[1]
+    await client.deliver()
+    assert await order(client, basket, **more) == (200, "paid", True)
+    assert client.sink.received == []
+    assert await client.balance() == 90
+
+
+async def test_fifty_equal_orders_at_once_are_charged_once(client: Client) -> None:
+    """One of them orders, all are answered 200."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    answers = await asyncio.gather(*(order(client, basket) for _ in range(50)))
+    assert {status for status, _, _ in answers} == {200}
+    assert sum(not replayed for _, _, replayed in answers) == 1
+    await client.deliver()
+    assert await client.balance() == 90
+
+
+async def test_the_case_of_a_basket_s_digits_does_not_matter(client: Client) -> None:
+    """The answer and the event have them in lower case."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket.upper()})
+    assert answer.json["basket"] == basket
+    assert client.sink.received[0].header("ce-id") == f"{basket}.1"
+
+
+async def test_a_basket_that_is_absent_or_of_another_user_is_404(client: Client) -> None:
+    """Nobody learns which of the two, and nothing is emitted."""
+    olgas = await client.basket("Olga")
+    assert await order(client, olgas) == await order(client, "0" * 24)
+    assert (await order(client, olgas))[0] == 404
+    assert client.sink.received == []
+
+
+async def test_another_sum_on_an_ordered_or_paid_basket_is_422(client: Client) -> None:
+    """The message names the sum it was ordered for."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    await order(client, basket)
+    status, message, _ = await order(client, basket, 11)
+    assert (status, "10" in message) == (422, True)
+    await client.deliver()
+    assert (await order(client, basket, 11))[0] == 422
+    assert await client.balance() == 90
+
+
+async def test_a_declined_attempt_is_never_tried_again_by_accident(client: Client) -> None:
+    """The same POST, with its attempt, stays declined after a top-up; the next attempt is a new order."""
+    await client.user()
+    basket = await client.basket()
+    await order(client, basket, attempt=1)
+    await client.deliver()
+    await client.post("/DepositCash", {"user": "Pavel", "sum": 100})
+    assert await order(client, basket, attempt=1) == (200, "declined: insufficient funds", True)
+    assert client.sink.received == []
+    assert await order(client, basket, attempt=2) == (200, "order accepted", False)
+    assert await order(client, basket, attempt=1) == (200, "declined", True)
+    await client.deliver()
+    assert await client.balance() == 90
+
+
+async def test_without_an_attempt_a_post_after_a_decline_is_a_new_order(client: Client) -> None:
+    """The documented limit of clients that send none."""
+    await client.user()
+    basket = await client.basket()
+    await order(client, basket)
+    await client.deliver()
+    await client.post("/DepositCash", {"user": "Pavel", "sum": 100})
+    assert await order(client, basket) == (200, "order accepted", False)
+
+
+async def test_a_later_attempt_is_422_and_the_message_names_the_one_to_send(client: Client) -> None:
+    """While open that is the next one, while ordered the one on its way."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    status, message, _ = await order(client, basket, attempt=2)
+    assert (status, message.endswith("send attempt 1")) == (422, True)
+    await order(client, basket)
+    status, message, _ = await order(client, basket, attempt=2)
+    assert (status, message.endswith("send attempt 1")) == (422, True)
+
+
+@pytest.mark.parametrize("failure", [503, 404, 302, -1])
+async def test_an_order_whose_emission_fails_is_accepted(client: Client, failure: int) -> None:
+    """The basket is its own outbox: the same event is emitted by the next repetition, or by resend."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    client.sink.answers = [failure] * 2
+    assert await order(client, basket) == (200, "order accepted", False)
+    assert (await client.get("/GetOrder", {"user": "Pavel", "basket": basket})).message == "ordered"
+    client.sink.received.clear()
+    client.sink.answers = []
+    assert await order(client, basket) == (200, "order accepted", True)
+    await client.deliver()
+    assert await client.balance() == 90
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *(("K_SINK", value) for value in (None, "")),
+        *(("K_CE_OVERRIDES", value) for value in ("no JSON", "[]", '{"extensions": 5}')),
+        *(
+            ("K_CE_OVERRIDES", f'{{"extensions": {{"{name}": "{value}"}}}}')
+            for name, value in [("a-b", "c"), ("a", "é")]
+        ),
+    ],
+)
+async def test_without_a_place_to_emit_to_nothing_is_ordered(
+    client: Client, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None
+) -> None:
+    """503 without Retry-After, for a repeat does not help; the message names what to mend."""
+    basket = await client.basket()
+    if value is None:
+        monkeypatch.delenv(variable)
+    else:
+        monkeypatch.setenv(variable, value)
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket})
+    assert (answer.status, variable in answer.message, "retry-after" in answer.headers) == (503, True, False)
+    assert (await client.get("/GetOrder", {"user": "Pavel", "basket": basket})).json["attempt"] == 0
