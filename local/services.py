@@ -22,7 +22,7 @@ def environment(service: Service, port: int, mongodb_uri: str) -> dict[str, str]
     """Return what the container of the Service's first revision sees; each Secret holds the one `mongodb_uri`."""
     return {
         **base_environment(),
-        "HOST": "127.0.0.1",
+        "HOST": "127.0.0.1",  # a container listens everywhere; a laptop should not
         "PORT": str(port),
         "K_SERVICE": service.name,
         "K_CONFIGURATION": service.name,

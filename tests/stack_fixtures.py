@@ -1,6 +1,6 @@
-"""The one-machine stack for tests: real mongod, real Kafka, real Envoy, on free ports and in folders of their own.
+"""The one-machine stack for tests: real mongod, real Kafka, real Envoy, on free ports and in their own folders.
 
-Imported by a conftest, `stack` is one for the whole session (one for each worker, with pytest-xdist); imported by a test
+Imported by a conftest, `stack` is one for the whole session (for each worker, with pytest-xdist); imported by a test
 module, it is one for that module. A test that needs other settings makes its own:
 `async with Stack(free(tmp_path), env_overrides=...)`.
 """

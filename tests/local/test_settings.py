@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from local.mongodb import Mongod
 from local.ports import Ports
 from local.settings import Settings, SettingsError
 
@@ -53,6 +54,26 @@ def test_a_port_that_needs_root_is_named_with_what_to_do(monkeypatch: pytest.Mon
     monkeypatch.setattr("local.ports.socket.socket", Refusing)
     with pytest.raises(SettingsError, match=r"port 80 needs root.*ip_unprivileged_port_start=80.*PORT=8080 make run"):
         Ports().claim("PORT", 80)
+
+
+def test_a_library_that_mongod_needs_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The usual thing that is missing on a bare machine."""
+
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("local.mongodb.ctypes.CDLL", missing)
+    with pytest.raises(SettingsError, match="apt-get install libcurl4"):
+        Mongod(tmp_path, 1, tmp_path / "log")
+
+
+def test_a_machine_without_a_mongod_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The package with mongod has it for one kind of machine."""
+    monkeypatch.setattr("local.mongodb.platform.machine", lambda: "aarch64")
+    with pytest.raises(SettingsError, match="set MONGODB_URI"):
+        Mongod(tmp_path, 1, tmp_path / "log")
 
 
 def test_free_ports_are_handed_out_once() -> None:
