@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=shop schema/*.proto
 
+RUNNABLE := $(VENV)/local.done $(BIN)/orders
+TESTABLE := $(VENV)/dev.done $(BIN)/orders
+
 export PORT
 
 .DEFAULT_GOAL := help
@@ -14,16 +17,16 @@ export PORT
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/local.done ## Run everything on this machine, at http://127.0.0.1:8080 (PORT=80 for another port)
+run: $(RUNNABLE) ## Run everything on this machine, at http://127.0.0.1:8080 (PORT=80 for another port)
 	@exec $(BIN)/python -m local
 
-demo: $(VENV)/local.done ## Order once, repeat everything, and show that it was charged once
+demo: $(RUNNABLE) ## Order once, repeat everything, and show that it was charged once
 	@exec $(BIN)/python -m local.demo
 
-test: $(VENV)/dev.done ## Run all tests, on a real MongoDB and a real Kafka
+test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/dev.done ## What CI runs: format, lint, types, schema drift, tests with coverage
+check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -31,18 +34,18 @@ check: $(VENV)/dev.done ## What CI runs: format, lint, types, schema drift, test
 	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-bench: $(VENV)/local.done ## Orders settled per second, on a stack of its own
+bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop
 
-schema: $(VENV)/dev.done ## Generate shop/schema from schema/*.proto
+schema: $(TESTABLE) ## Generate shop/schema from schema/*.proto
 	$(PROTOC)
 
-fmt: $(VENV)/dev.done ## Format the code and mend what the linter can
+fmt: $(TESTABLE) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only -q
 	$(BIN)/ruff format
 
-lock: $(VENV)/dev.done ## Lock the dependencies of pyproject.toml anew, with hashes
-	$(BIN)/pip install -q uv
+lock: $(VENV)/made ## Lock the dependencies of pyproject.toml anew, with hashes
+	$(BIN)/pip install --disable-pip-version-check --quiet uv
 	for extras in "functions" "local --extra local" "dev --extra local --extra dev"; do \
 	  set -- $$extras; file=requirements/$$1.txt; shift; \
 	  $(BIN)/uv pip compile -q pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes \
@@ -61,6 +64,11 @@ $(VENV)/dev.done: requirements/dev.txt $(VENV)/made
 $(VENV)/local.done: requirements/local.txt $(VENV)/made
 	@echo "Installing the dependencies into $(VENV) (about a minute, once)"
 	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements/local.txt
+	@touch $@
+
+# The `orders` command, and the project's packages by name from any folder.
+$(BIN)/orders: pyproject.toml | $(VENV)/local.done
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/made:
