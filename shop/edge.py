@@ -78,9 +78,11 @@ def _sort(error: Exception) -> Rejected | Unavailable | None:
         return error
     if isinstance(error, ClientDisconnect):
         return Malformed("the body ended early; send all of it")
-    if isinstance(error, PyMongoError | TimeoutError):
+    if isinstance(error, PyMongoError):
         # A network error, a write-concern error, a deadline: whether it was done is unknown, and a repeat finds out.
         return Unavailable("MongoDB did not answer in time; try again")
+    if isinstance(error, TimeoutError):  # MongoDB's own deadline is shorter: the body came too slowly
+        return Unavailable("the request was not read and handled in time; try again")
     _log.error("unforeseen", exc_info=error)
     return None
 
