@@ -39,9 +39,10 @@ async def _run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
 
+    stack = Stack(settings, report=_say)
     if settings.kafka_bootstrap_servers is None:
         await asyncio.to_thread(ensure_jars, _say)
-    async with Stack(settings, report=_say) as stack:
+    async with stack:
         _say(
             f"\nReady after {time.monotonic() - begun:.1f} s on {stack.url}; logs are in {stack.log_file('*').parent}\n"
         )
