@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
-import logging
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from confluent_kafka.cimpl import NewTopic
 from jgo.maven import MavenContext
 
 from local.child import die_with_parent, free_port
+from local.librdkafka import SILENT
 
 LOCK = Path(__file__).parent / "jars" / "jgo.lock.toml"
 JARS = Path(os.environ.get("KAFKA_JARS") or Path(sys.prefix) / "share" / "kafka")
@@ -249,5 +249,5 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
 
 
 def client(bootstrap_servers: str) -> AdminClient:
-    """Return a client for topics and groups; its complaints go to the log rather than to stderr."""
-    return AdminClient({"bootstrap.servers": bootstrap_servers}, logger=logging.getLogger(__name__))
+    """Return a client for topics and groups."""
+    return AdminClient({"bootstrap.servers": bootstrap_servers}, logger=SILENT)

@@ -26,6 +26,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from local import cloudevents, http1
 from local.cloudevents import Event, NotAnEventError
+from local.librdkafka import OutageLog
 
 _log = logging.getLogger("kafka_sink")
 
@@ -61,7 +62,8 @@ class _Publisher:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._producer = Producer({**_PRODUCER, "bootstrap.servers": bootstrap_servers}, logger=_log)
+        self._outage = OutageLog(_log, "sink=all")
+        self._producer = Producer({**_PRODUCER, "bootstrap.servers": bootstrap_servers, **self._outage.settings})
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-acknowledgements", daemon=True)
         self._thread.start()
@@ -85,6 +87,7 @@ class _Publisher:
             if acknowledged.cancelled():
                 return
             if error is None:
+                self._outage.works()
                 acknowledged.set_result(None)
             else:
                 acknowledged.set_exception(KafkaException(error))

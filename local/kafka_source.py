@@ -42,6 +42,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from local import cloudevents
 from local.cloudevents import Event, NotAnEventError
 from local.http1 import Client, NoResponseError, Response, encode_value
+from local.librdkafka import OutageLog
 
 _log = logging.getLogger("kafka_source")
 
@@ -53,6 +54,7 @@ _RETRYABLE = (404, 408, 409, 429)  # and all from 500
 
 _CONSUMER = {
     "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",  # `latest` is what the group starts with: see _commit_ends
     "isolation.level": "read_committed",
     "session.timeout.ms": 10_000,
     "max.poll.interval.ms": 86_400_000,  # slow functions must not cause rebalances; the real one computes a larger one
@@ -314,9 +316,9 @@ class Source:
         self._dead_letters = Sender(dead_letters, config["namespace"], delivery) if dead_letters else None
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
-        self._consumer = Consumer(
-            {**_CONSUMER, "bootstrap.servers": bootstrap_servers, "group.id": config["consumer_group"]}, logger=_log
-        )
+        self._outage = OutageLog(_log, f"source={self.name}")
+        group = {"bootstrap.servers": bootstrap_servers, "group.id": config["consumer_group"]}
+        self._consumer = Consumer({**_CONSUMER, **group, **self._outage.settings})
         self._progress: dict[Place, Progress] = {}
         self._queues: dict[Place, deque[Queued]] = {}  # of ordered partitions, the record in progress in front
         self._tasks: set[asyncio.Task[None]] = set()
@@ -368,6 +370,8 @@ class Source:
             if message.error() is not None:
                 _log.warning("kafka source=%s reason=%s", self.name, json.dumps(str(message.error())))
         records = [Record.from_message(message) for message in messages if message.error() is None]
+        if records:
+            self._outage.works()
         # One such record keeps the real one from wrapping any of those that it polled with it.
         wrap = not any(record.has_null_header for record in records)
         for record in records:

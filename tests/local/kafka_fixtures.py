@@ -1,7 +1,7 @@
 """A real Kafka and the stand-ins for KafkaSource and KafkaSink, for tests.
 
-A test module that wants them says `from tests.local.kafka_fixtures import kafka` (with `# noqa: F401`), or a conftest
-says so once for its folder. The broker is one per session, hence one per worker under pytest-xdist.
+A folder of tests gets the broker by a line of its conftest, `from tests.local.kafka_fixtures import kafka as kafka`. It
+is one per session, hence one per worker under pytest-xdist.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from local.child import die_with_parent
 from local.kafka import Kafka
+from local.librdkafka import SILENT
 
 READY_TIMEOUT_S = 60
 
@@ -112,7 +113,7 @@ def stored(kafka: Kafka, topics: list[str]) -> dict[str, list[Message]]:
 
 def committed(kafka: Kafka, group: str, topic: str, partitions: int = 1) -> list[int]:
     """Return what a group has committed, by partition; -1001 is nothing."""
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group}, logger=SILENT)
     places = consumer.committed([TopicPartition(topic, partition) for partition in range(partitions)], timeout=10)
     consumer.close()
     return [place.offset for place in places]
@@ -120,4 +121,6 @@ def committed(kafka: Kafka, group: str, topic: str, partitions: int = 1) -> list
 
 def producer(kafka: Kafka) -> Producer:
     """Return a producer whose records keep their order."""
-    return Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True, "linger.ms": 0})
+    return Producer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True, "linger.ms": 0}, logger=SILENT
+    )

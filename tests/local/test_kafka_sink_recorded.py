@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from local import http1
 from local.kafka import Kafka, create_topics
-from tests.local.kafka_fixtures import StandIn, kafka, stored  # noqa: F401
+from tests.local.kafka_fixtures import StandIn, stored
 from tests.local.recording import as_base64, cases, difference, json_members, latin1, unbase64
 
 pytestmark = pytest.mark.xdist_group("kafka_sink_recorded")  # one run for all cases
@@ -29,7 +29,7 @@ class Exchange:
 
 
 @pytest.fixture(scope="module")
-async def exchanges(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exchange]:  # noqa: F811
+async def exchanges(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exchange]:
     """Send the requests of all cases at once, each to sinks and a topic of its own."""
     topics = {f"sink.{case['name']}": 3 for case in CASES}
     await create_topics(kafka.bootstrap_servers, topics)

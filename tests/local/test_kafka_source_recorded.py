@@ -9,7 +9,7 @@ from confluent_kafka import Message
 
 from local.kafka import Kafka, create_topics
 from local.kafka_source import Delivery
-from tests.local.kafka_fixtures import StandIn, committed, kafka, producer, stored, wait_until  # noqa: F401
+from tests.local.kafka_fixtures import StandIn, committed, producer, stored, wait_until
 from tests.local.recording import FREE_HEADERS, as_base64, cases, difference, json_members, latin1, unbase64
 from tests.local.scripted_sink import Request, ScriptedSink
 
@@ -57,7 +57,7 @@ def _manifest(recorded: dict[str, Any], sink: ScriptedSink, dead_letters: str | 
 
 
 @pytest.fixture(scope="module")
-async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:  # noqa: F811
+async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """Run all cases at once, each with its own topic, group and sinks."""
     folder = tmp_path_factory.mktemp("source")
     names = [case["name"] for case in CASES]
@@ -102,7 +102,7 @@ async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return runs
 
 
-async def _run(kafka: Kafka, case: dict[str, Any], run: Run) -> None:  # noqa: F811
+async def _run(kafka: Kafka, case: dict[str, Any], run: Run) -> None:
     """Produce the records of a case, wait for the end of its requests, then for 8 s at most for the commit."""
     topic = f"source.{case['name']}"
     records = case.get("records") or [case["record"]]
