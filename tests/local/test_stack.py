@@ -1,6 +1,7 @@
 """The stack does what the manifests say, and comes back from whatever is killed in it."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -151,16 +152,36 @@ async def test_everything_comes_back_after_sigkill(stack: Stack, customer: aioht
 async def test_stacks_run_beside_each_other_with_their_own_settings(
     stack: Stack, customer: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """A second stack has its own data, its patches and its environment."""
-    patches = [Patch("KafkaSource", "billing-handler", "/spec/delivery/retry", 1)]
+    """A second stack has its own data, patches and environment, shows logs, and leaves nothing behind."""
+    patches = [
+        Patch("KafkaSource", "billing-handler", "/spec/delivery/retry", 1),
+        Patch("Service", "get-order", "/spec/template/spec/timeoutSeconds", 1),
+    ]
     overrides = {"billing-handler": {"ARRAY_LIMIT": "4", "ARCHIVE_BATCH": "2"}}
-    async with Stack(free(tmp_path), patches=patches, env_overrides=overrides) as other:
+    said: list[str] = []
+    settings = dataclasses.replace(free(tmp_path), echo_logs=True)
+    async with Stack(settings, patches=patches, env_overrides=overrides, report=said.append) as other:
         await order(other, customer, "Ann")
         assert environment(other.pid("billing-handler"))["ARRAY_LIMIT"] == "4"
         assert '"retry": 1,' in (tmp_path / "kafka-source.json").read_text()
         assert (await call(customer, "GET", f"{stack.url}/GetUser", user="nobody here"))[0] == 404
+        await eventually_said(said, "billing-handler", '"outcome": "paid"')
+
+        os.kill(other.pid("get-order"), signal.SIGSTOP)
+        assert await status(customer, f"{other.url}/GetOrder") == 504
+        os.kill(other.pid("get-order"), signal.SIGCONT)
+        assert await status(customer, f"{other.url}/GetOrder") == 400
         pids = [other.pid(part) for part in ("mongod", "kafka", "envoy", "get-basket")]
     assert not any(map(runs, pids))
+
+
+async def eventually_said(said: list[str], *texts: str) -> None:
+    """Wait until one line that was reported has all of these texts."""
+
+    async def is_said() -> bool:
+        return any(all(text in line for text in texts) for line in said)
+
+    await eventually(is_said)
 
 
 async def test_a_stack_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> None:
@@ -178,9 +199,8 @@ async def test_a_stack_that_cannot_start_leaves_nothing_running(tmp_path: Path) 
 async def test_a_port_that_another_stack_has_is_named(stack: Stack, tmp_path: Path) -> None:
     """Two stacks with the same settings do not fight."""
     port = int(stack.url.rpartition(":")[2])
-    settings = free(tmp_path)
     with pytest.raises(SettingsError, match=rf"port {port} is in use"):
-        Stack(type(settings)(**{**vars(settings), "port": port}))
+        Stack(dataclasses.replace(free(tmp_path), port=port))
 
 
 async def run(variables: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, str]:
