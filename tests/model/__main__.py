@@ -10,7 +10,7 @@ from tests.model.world import Model
 
 
 def main() -> int:
-    """Print a line per configuration, or a history per mutation; exit 1 when a promise is broken unasked."""
+    """Print a line per configuration, or a history per mutation; return 1 if a promise broke or states are missing."""
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--big", action="store_true", help="bounds that take minutes instead of seconds")
@@ -29,8 +29,8 @@ def main() -> int:
         took_s = time.monotonic() - began
         sys.stdout.write(f"{name}: {len(found.worlds):,} states, {found.steps:,} steps, {took_s:.1f} s\n")
         sys.stdout.flush()
-        if found.counterexample:
-            sys.stdout.write(f"{found.counterexample}\n")
+        if found.counterexample or len(found.worlds) != configuration.states:
+            sys.stdout.write(f"{found.counterexample or f'expected {configuration.states:,} states'}\n")
             return 1
     return 0
 

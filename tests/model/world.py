@@ -1,11 +1,11 @@
-"""All that can happen next: any client, any delivery, any function between two of its steps, any crash.
+"""All that can happen next: any request, any delivery, any function between two of its steps, any crash.
 
-How it is kept finite, and why nothing is lost by it:
+How the states are kept few, and why nothing is lost by it:
 
 - The network is the set of all events ever emitted. Delivery takes nothing out, so every event can come again, at any
   time and in any order; one that is never delivered is a dropped one.
 - A function emits right after its write, or crashes between the two. An emission that is slow is an event that is
-  delivered late, so it needs no state of its own. Where a write is not durable at once it has one: `Waiting`.
+  delivered late, so it needs no state of its own, except to wait until its write is durable (`Waiting`).
 - An HTTP request needs no state: any request that a client may ever have sent can arrive in every state, which
   is what repeated and late requests do. Of GetBasket only its write is a step: what it read before, "the highest
   basket is paid", stays true, so a late write is one that comes now and finds the basket there.
@@ -68,7 +68,10 @@ class Bounds:
     batch: int = 0
     """Statements that may share one read in group commit; 0 when there is none."""
     rollback: bool = False
-    """Whether a write becomes durable later than it is seen, and may be rolled back until then."""
+    """Whether a write becomes durable later than it is seen, and may be rolled back until then.
+
+    Not together with array limits or batches: archiving, and the read of a batch, come after a durable write.
+    """
 
 
 class Archiving(NamedTuple):
@@ -205,9 +208,10 @@ class Model:
             yield Step(("GetBasket makes basket", len(read) + 1), world._replace(baskets=(*world.baskets, Basket())))
 
     def _post_order(self, world: World) -> Iterator[Step]:
-        """Order any basket, for any sum and attempt, or with no attempt sent."""
+        """Order any basket that a client may know of, for any sum and attempt, or with no attempt sent."""
+        known = world.baskets[: len(world.durable.baskets)] if world.durable else world.baskets
         every_attempt = (*range(1, self.bounds.attempts + 1), None)
-        for (number, before), meant, sum_ in product(enumerate(world.baskets, 1), every_attempt, self.sums):
+        for (number, before), meant, sum_ in product(enumerate(known, 1), every_attempt, self.sums):
             answer, after = order(before, None if self.mutation is Mutation.POST_WITHOUT_ATTEMPT else meant, sum_)
             if after.attempt > self.bounds.attempts:
                 continue
@@ -216,11 +220,13 @@ class Model:
                 ordered = world._replace(baskets=_put(world.baskets, number, after))
                 # No client means a later attempt than GetBasket told, so only an earlier one can be mistaken.
                 broken = ONE_INTENTION if meant and meant < after.attempt else broken
-            what = ("POST /Order for basket", number, "attempt", meant or "not sent,", "sum", sum_)
-            yield Step((*what, "is told", answer), ordered, broken)
+            what = ("POST /Order: basket", number, "attempt", meant or "not sent,", "sum", sum_, "is", answer)
             if answer.says == "ordered":
                 stored = Payment(number, after.attempt, after.sum)
-                yield Step((*what, "emits", stored), self._emit(ordered, stored), broken)
+                yield Step((*what, "but not emitted"), ordered, broken)
+                yield Step((*what, "and emitted"), self._emit(ordered, stored), broken)
+            else:
+                yield Step(what, ordered, broken)
 
     def _create_user(self, world: World) -> Iterator[Step]:
         user = create_user(world.billing.user, self.mutation)
@@ -264,7 +270,7 @@ class Model:
         if outcome is None:
             yield Step(("billing_handler subtracts for", asked), self._begin(world, Remember(asked)))
         elif isinstance(outcome, Decision):
-            yield Step(("billing_handler does not live to emit", outcome), world)
+            yield Step(("billing_handler writes, but does not emit,", outcome), world)
             at_once = self.mutation is Mutation.DECISION_WITHOUT_MAJORITY
             yield from self._archive(("billing_handler emits", outcome), self._emit(world, outcome, at_once), MovePaid)
         elif outcome is Refusal.CONTRADICTION:
@@ -315,7 +321,7 @@ class Model:
                     pulls = halfway is not (self.mutation is Mutation.PULL_BEFORE_INSERT)
                     billing = move.pull(rest.billing, self.mutation) if pulls else move.insert(rest.billing)
                     moved = rest._replace(billing=billing)
-                    what = ("a function", "pulls" if pulls else "inserts in the archive", move)
+                    what = ("archiving pulls" if pulls else "archiving inserts", move)
                     yield Step(what, moved if halfway else self._begin(moved, Archiving(move, halfway=True)))
                 case Credit():
                     yield from self._deposit(("next try of the deposit of",), rest, work)
@@ -344,8 +350,7 @@ class Model:
                 yield Step(("billing_handler refuses", asked), world, NOTHING_REFUSED)
             elif isinstance(outcome, Decision):
                 emitted = self._emit(emitted, outcome)
-        what = ("billing_handler reads once, emits for", *written)
-        yield from self._archive(what, emitted, MovePaid)
+        yield from self._archive(("billing_handler reads for", *written, "and emits"), emitted, MovePaid)
 
     # The network, and what a majority has.
 
