@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from shop import emission
 from tests import openapi
 from tests.asgi import Answer, call
 from tests.sink import Sink
@@ -80,6 +81,7 @@ async def sink(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sink]:
     async with Sink() as listening:
         monkeypatch.setenv("K_SINK", listening.url)
         yield listening
+        await emission.close()
 
 
 @pytest.fixture
