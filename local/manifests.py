@@ -185,10 +185,9 @@ def _checked(services: Sequence[Service], found: Sequence[object]) -> Manifests:
     )
     addressable = {Ref("Service", service.namespace, service.name) for service in services}
     addressable |= {Ref("KafkaSink", sink.namespace, sink.name) for sink in manifests.sinks}
-    for owner in (*manifests.bindings, *manifests.sources, *manifests.pings, *manifests.routes):
-        for name, value in (*vars(owner).items(), *vars(getattr(owner, "delivery", owner)).items()):
-            if isinstance(value, Ref) and value not in addressable:
-                raise ManifestError(f"{name} of {owner} is nowhere in the manifests")
+    for owner, ref in _references(manifests):
+        if ref not in addressable:
+            raise ManifestError(f"{owner} refers to {ref.kind} {ref.name}, which is nowhere in the manifests")
     topics = {topic.name for topic in manifests.topics}
     for topic in {
         *(sink.topic for sink in manifests.sinks),
@@ -201,6 +200,19 @@ def _checked(services: Sequence[Service], found: Sequence[object]) -> Manifests:
         if route.service not in public:
             raise ManifestError(f"{route.path} leads to {route.service.name}, which is cluster-local")
     return manifests
+
+
+def _references(manifests: Manifests) -> Iterator[tuple[str, Ref]]:
+    for binding in manifests.bindings:
+        yield f"SinkBinding {binding.name}", binding.subject
+        yield f"SinkBinding {binding.name}", binding.sink
+    for source in manifests.sources:
+        yield f"KafkaSource {source.name}", source.sink
+        yield f"KafkaSource {source.name}", source.delivery.dead_letter_sink
+    for ping in manifests.pings:
+        yield f"PingSource {ping.name}", ping.sink
+    for route in manifests.routes:
+        yield f"HTTPRoute path {route.path}", route.service
 
 
 def _all(found: Iterable[object], kind: type[T]) -> list[T]:
