@@ -1,4 +1,4 @@
-"""What tests share: one real mongod for the session, the three databases in it, and the shop's clients closed at the end."""
+"""What tests share: a real mongod, the three databases in it, and the whole stack, each once for the session."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from local.mongodb import Mongod
 from local.ports import Ports
 from shop import emission, mongo, settings
 from shop.setup import COLLECTIONS, setup
+from tests.stack_fixtures import stack as stack
 
 
 @pytest.fixture(scope="session")

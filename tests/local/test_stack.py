@@ -17,9 +17,7 @@ from local.manifests import Patch
 from local.parts import PartFailedError
 from local.settings import ROOT, SettingsError
 from local.stack import Stack
-from tests.stack_fixtures import eventually, free, stack
-
-__all__ = ["stack"]
+from tests.stack_fixtures import eventually, free
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +199,15 @@ async def test_a_port_that_another_stack_has_is_named(stack: Stack, tmp_path: Pa
     port = int(stack.url.rpartition(":")[2])
     with pytest.raises(SettingsError, match=rf"port {port} is in use"):
         Stack(dataclasses.replace(free(tmp_path), port=port))
+
+
+async def test_a_folder_that_another_stack_has_is_named(stack: Stack) -> None:
+    """Two stacks never share data; the logs of the one that runs stay as they are."""
+    before = stack.log_file("mongod").stat().st_ino
+    with pytest.raises(SettingsError, match=r"another stack runs in .*LOCAL_DIR="):
+        async with Stack(free(stack.folder)):
+            pytest.fail("it has started")
+    assert stack.log_file("mongod").stat().st_ino == before
 
 
 async def run(variables: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, str]:
