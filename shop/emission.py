@@ -54,7 +54,9 @@ async def emit(event: PaymentDecided | PaymentRequested) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             try:
                 status = await _post(headers, data)
-            except aiohttp.ServerDisconnectedError:
+            except aiohttp.ClientConnectorError:
+                raise  # nobody listens: a second try would not find anybody either
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The sink closed an idle connection just as we took it from the pool. Once more, on a fresh one.
                 status = await _post(headers, data)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -1,0 +1,223 @@
+"""shop.emission puts the same bytes on the wire for the same effect, and never waits for long."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import unquote
+
+import pytest
+
+from local.child import free_port
+from shop import edge, emission
+from shop.errors import Unavailable
+from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
+from tests.sink import CLOSE, HANG, Sink
+
+BASKET = "66f0c1d2e3a4b5c6d7e8f901"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def requested(user: str = "Павел") -> PaymentRequested:
+    """Return an event of 12:00:00.120 UTC."""
+    event = PaymentRequested(user=user, basket=BASKET, number=1, attempt=2, sum=10)
+    event.ordered_at.FromMilliseconds(1785585600120)
+    return event
+
+
+def decided() -> PaymentDecided:
+    """Return an event of 12:00:00 UTC."""
+    event = PaymentDecided(
+        user="$balance", basket=BASKET, number=1, attempt=2, sum=10, outcome=DECLINED, reason="insufficient funds"
+    )
+    event.decided_at.FromSeconds(1785585600)
+    return event
+
+
+@pytest.fixture
+async def sink(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sink]:
+    """Listen where K_SINK says."""
+    async with Sink() as listening:
+        monkeypatch.setenv("K_SINK", listening.url)
+        monkeypatch.delenv("K_CE_OVERRIDES", raising=False)
+        yield listening
+        await emission.close()
+
+
+async def test_a_request_for_payment_is_these_headers_and_its_message(sink: Sink) -> None:
+    """Binary mode; the user percent-encoded; a time without zeros at its end; and nothing else."""
+    await emission.emit(requested())
+    (received,) = sink.received
+    host = sink.url.split("/")[2]
+    data = requested().SerializeToString(deterministic=True)
+    assert received.request_line == "POST /shop/payments HTTP/1.1"
+    assert sorted(received.headers) == [
+        ("Content-Length", str(len(data))),
+        ("Host", host),
+        ("ce-id", f"{BASKET}.2"),
+        ("ce-partitionkey", "%D0%9F%D0%B0%D0%B2%D0%B5%D0%BB"),
+        ("ce-source", "/orders"),
+        ("ce-specversion", "1.0"),
+        ("ce-subject", BASKET),
+        ("ce-time", "2026-08-01T12:00:00.12Z"),
+        ("ce-type", "shop.events.v1.PaymentRequested"),
+        ("content-type", "application/protobuf"),
+    ]
+    assert received.body == data
+
+
+async def test_a_decision_says_billing_and_its_own_time(sink: Sink) -> None:
+    """A whole second has no fraction at all."""
+    await emission.emit(decided())
+    (received,) = sink.received
+    assert PaymentDecided.FromString(received.body) == decided()
+    assert received.header("ce-type") == "shop.events.v1.PaymentDecided"
+    assert received.header("ce-source") == "/billing"
+    assert received.header("ce-time") == "2026-08-01T12:00:00Z"
+    assert received.header("ce-partitionkey") == "%24balance"
+
+
+async def test_emissions_of_one_effect_are_equal_byte_for_byte(sink: Sink) -> None:
+    """Whoever took two has taken one; only the trace tells them apart."""
+    await emission.emit(requested())
+    await emission.emit(PaymentRequested.FromString(requested().SerializeToString()))
+    first, second = sink.received
+    assert first == second
+    edge.traceparent.set(TRACE)
+    await emission.emit(requested())
+    trace = [("traceparent", TRACE), ("ce-traceparent", TRACE)]
+    assert sorted(sink.received[2].headers) == sorted([*first.headers, *trace])
+    assert sink.received[2].body == first.body
+    edge.traceparent.set(None)
+
+
+@pytest.mark.parametrize("user", ["Pavel", "a b", "a/b%c", "😀" * 128, "🏳️‍🌈", "~-._", "\u2028"])
+async def test_the_partition_key_is_the_user_in_ascii(sink: Sink, user: str) -> None:
+    """One user's events stay on one partition; whoever decodes the key has the user."""
+    await emission.emit(requested(user))
+    key = sink.received[0].header("ce-partitionkey")
+    assert key is not None
+    assert key.isascii()
+    assert unquote(key) == user
+    assert sum(len(name) + len(value) + 4 for name, value in sink.received[0].headers) < 8192  # KafkaSink's limit
+
+
+async def test_overrides_are_added_to_every_event(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a SinkBinding's ceOverrides say; an attribute of ours is replaced, never doubled."""
+    overrides = {"extensions": {"cluster": "eu west", "number7": "7", "source": "/orders/eu"}}
+    monkeypatch.setenv("K_CE_OVERRIDES", json.dumps(overrides))
+    emission.check()
+    await emission.emit(requested())
+    headers = sink.received[0].headers
+    assert dict(headers).items() >= {"ce-cluster": "eu west", "ce-number7": "7", "ce-source": "/orders/eu"}.items()
+    assert len(dict(headers)) == len(headers)
+
+
+@pytest.mark.parametrize("overrides", ["", "{}", '{"extensions": null}', '{"extensions": {}}'])
+async def test_no_overrides_are_no_overrides(sink: Sink, monkeypatch: pytest.MonkeyPatch, overrides: str) -> None:
+    """However Knative writes that there are none."""
+    monkeypatch.setenv("K_CE_OVERRIDES", overrides)
+    emission.check()
+    await emission.emit(requested())
+    assert len(sink.received[0].headers) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("cluster", value) for value in ("a\nb", "a\r\nce-id: x", "a\x00", "\x7f", "eü", " eu", "eu ", "")),
+        *((name, "eu") for name in ("", "Cluster", "cl-uster", "cl_uster", "cl uster", "clüster", "x" * 21, "a\r\n")),
+    ],
+)
+def test_an_override_that_an_event_cannot_carry_is_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The dispatcher loses an event with a control character, and spoils what is not ASCII."""
+    monkeypatch.setenv("K_SINK", "http://127.0.0.1:1/")
+    monkeypatch.setenv("K_CE_OVERRIDES", json.dumps({"extensions": {name: value}}))
+    with pytest.raises(Unavailable, match="K_CE_OVERRIDES") as refused:
+        emission.check()
+    assert not refused.value.repeat_safe
+
+
+@pytest.mark.parametrize("overrides", ["{", "null", "[]", '"x"', "5", '{"extensions": [1]}', '{"extensions": "x"}'])
+def test_overrides_that_cannot_be_read_are_refused(monkeypatch: pytest.MonkeyPatch, overrides: str) -> None:
+    """Not ignored: somebody relies on them."""
+    monkeypatch.setenv("K_SINK", "http://127.0.0.1:1/")
+    monkeypatch.setenv("K_CE_OVERRIDES", overrides)
+    with pytest.raises(Unavailable, match="K_CE_OVERRIDES"):
+        emission.check()
+
+
+@pytest.mark.parametrize("url", [None, ""])
+def test_without_a_sink_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
+    """The message says what to apply."""
+    monkeypatch.delenv("K_SINK", raising=False)
+    if url is not None:
+        monkeypatch.setenv("K_SINK", url)
+    with pytest.raises(Unavailable, match="SinkBinding") as refused:
+        emission.check()
+    assert not refused.value.repeat_safe
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_any_2xx_is_taken(sink: Sink, status: int) -> None:
+    """A broker's ingress and a KafkaSink say it differently."""
+    sink.answers = [status]
+    await emission.emit(requested())
+    assert len(sink.received) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 408, 429, 500, 503])
+async def test_any_other_status_is_unknown_and_not_tried_again_here(sink: Sink, status: int) -> None:
+    """Resend and KafkaSource try again; a redirect is not followed."""
+    sink.answers = [status]
+    with pytest.raises(Unavailable, match=str(status)) as failed:
+        await emission.emit(requested())
+    assert failed.value.repeat_safe
+    assert len(sink.received) == 1
+
+
+async def test_a_silent_sink_is_given_up_after_two_seconds(sink: Sink) -> None:
+    """Whether the event is stored is unknown then."""
+    sink.answers = [HANG]
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        await emission.emit(requested())
+    assert emission.TIMEOUT_S <= time.monotonic() - started < emission.TIMEOUT_S + 1
+    await emission.emit(requested())
+
+
+async def test_a_sink_that_is_not_there_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what happened."""
+    monkeypatch.setenv("K_SINK", f"http://127.0.0.1:{free_port()}/")
+    with pytest.raises(Unavailable, match="did not take the event"):
+        await emission.emit(requested())
+    await emission.close()
+
+
+async def test_connections_are_kept(sink: Sink) -> None:
+    """Events that follow one another share one."""
+    for _ in range(5):
+        await emission.emit(requested())
+    assert (len(sink.received), sink.connections) == (5, 1)
+
+
+async def test_a_sink_that_closes_idle_connections_is_not_an_error(sink: Sink) -> None:
+    """The event goes on a fresh one, whether the end of the old one was seen in time or not."""
+    sink.closes_after_each = True
+    for _ in range(20):
+        await emission.emit(requested())
+    await asyncio.gather(*(emission.emit(requested()) for _ in range(20)))
+    assert len(sink.received) == 40
+
+
+async def test_a_connection_closed_under_a_request_is_tried_once_more(sink: Sink) -> None:
+    """Twice is an error like any other."""
+    sink.answers = [202, CLOSE]
+    await emission.emit(requested())
+    await emission.emit(requested())
+    assert len(sink.received) == 3
+    sink.answers = [CLOSE, CLOSE]
+    with pytest.raises(Unavailable, match="ServerDisconnectedError"):
+        await emission.emit(requested())
