@@ -134,6 +134,7 @@ class Receiver:
         self._publisher = _Publisher(config["bootstrap_servers"])
         self._busy: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._closing = False
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection until it is closed."""
@@ -171,7 +172,7 @@ class Receiver:
         writer.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{length}{closing}\r\n".encode("ascii"))
         await writer.drain()
         self._busy.discard(task)
-        return keep
+        return keep and not self._closing
 
     async def _status(self, method: str, path: str, headers: http1.Headers, body: bytes) -> int:
         if method != "POST":
@@ -207,13 +208,12 @@ class Receiver:
 
     async def close(self) -> None:
         """Let requests in progress end, and close all connections."""
+        self._closing = True
         for task, writer in self._connections.items():
             if task not in self._busy:
                 writer.close()
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=_STOP_TIMEOUT_S)
-        for task in list(self._connections):
-            task.cancel()
+        if self._connections:
+            await asyncio.wait(list(self._connections), timeout=_STOP_TIMEOUT_S)
         self._publisher.close()
 
 

@@ -278,13 +278,13 @@ class Progress:
     """Which records of one partition are done; `committed` starts as the offset of the first."""
 
     committed: int
-    _position: int = 0  # behind the last record received
+    position: int = 0  # behind the last record received
     pending: dict[int, None] = field(default_factory=dict)  # offsets received and not done, in order
 
     def receive(self, offset: int) -> None:
         """Note a record to be done."""
         self.pending[offset] = None
-        self._position = offset + 1
+        self.position = offset + 1
 
     def done(self, offset: int) -> None:
         """Note that a record is done: taken, dead or lost."""
@@ -293,7 +293,7 @@ class Progress:
     @property
     def committable(self) -> int:
         """The lowest offset that is not done."""
-        return next(iter(self.pending), self._position)
+        return next(iter(self.pending), self.position)
 
 
 Queued = tuple[Record, Progress, bool]
@@ -375,7 +375,9 @@ class Source:
         # One such record keeps the real one from wrapping any of those that it polled with it.
         wrap = not any(record.has_null_header for record in records)
         for record in records:
-            progress = self._progress.setdefault(record.place, Progress(record.offset))
+            progress = self._progress.get(record.place)
+            if progress is None or record.offset < progress.position:  # new, or consumed again after a rebalance
+                progress = self._progress[record.place] = Progress(record.offset)
             progress.receive(record.offset)
             if self._ordered:
                 self._enqueue(record, progress, wrap)

@@ -5,6 +5,7 @@ is one per session, hence one per worker under pytest-xdist.
 """
 
 import asyncio
+import functools
 import json
 import signal
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from local.child import die_with_parent
-from local.kafka import Kafka
+from local.kafka import Kafka, client
 from local.librdkafka import SILENT
 
 READY_TIMEOUT_S = 60
@@ -111,12 +113,16 @@ def stored(kafka: Kafka, topics: list[str]) -> dict[str, list[Message]]:
     return records
 
 
-def committed(kafka: Kafka, group: str, topic: str, partitions: int = 1) -> list[int]:
-    """Return what a group has committed, by partition; -1001 is nothing."""
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group}, logger=SILENT)
-    places = consumer.committed([TopicPartition(topic, partition) for partition in range(partitions)], timeout=10)
-    consumer.close()
-    return [place.offset for place in places]
+async def committed(kafka: Kafka, group: str) -> dict[int, int]:
+    """Return what a group of one topic has committed, by partition."""
+    asked = _admin(kafka.bootstrap_servers).list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+    answer = await asyncio.wrap_future(asked[group])
+    return {place.partition: place.offset for place in answer.topic_partitions}
+
+
+@functools.cache
+def _admin(bootstrap_servers: str) -> AdminClient:
+    return client(bootstrap_servers)
 
 
 def producer(kafka: Kafka) -> Producer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Message, Producer
 
 from local.kafka import Kafka, create_topics
 from local.kafka_source import Delivery
@@ -91,7 +91,9 @@ async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     source = await StandIn(
         "kafka_source", {"bootstrap_servers": kafka.bootstrap_servers, "sources": sources}, folder
     ).start()
-    await asyncio.gather(*(_run(kafka, case, runs[case["name"]]) for case in CASES))
+    records = producer(kafka)
+    await asyncio.gather(*(_run(kafka, records, case, runs[case["name"]]) for case in CASES))
+    assert await asyncio.to_thread(records.flush, 30) == 0
     letters = await asyncio.to_thread(stored, kafka, [f"letters.{name}" for name in names])
     for name, run in runs.items():
         run.letters = letters[f"letters.{name}"]
@@ -99,14 +101,15 @@ async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     assert await letter_sink.end() == 0
     for run in runs.values():
         await run.sink.stop()
+        if run.dead_letters:
+            await run.dead_letters.stop()
     return runs
 
 
-async def _run(kafka: Kafka, case: dict[str, Any], run: Run) -> None:
+async def _run(kafka: Kafka, kafka_producer: Producer, case: dict[str, Any], run: Run) -> None:
     """Produce the records of a case, wait for the end of its requests, then for 8 s at most for the commit."""
     topic = f"source.{case['name']}"
     records = case.get("records") or [case["record"]]
-    kafka_producer = producer(kafka)
     for record in records:
         if "after_ms" in record:
             await wait_until(lambda: run.sink.requests)  # or a slow start could shrink the pause
@@ -119,7 +122,6 @@ async def _run(kafka: Kafka, case: dict[str, Any], run: Run) -> None:
             timestamp=record["timestamp_ms"],
         )
         kafka_producer.poll(0)
-    assert await asyncio.to_thread(kafka_producer.flush, 30) == 0
     sinks = [sink for sink in (run.sink, run.dead_letters) if sink]
     loop = asyncio.get_running_loop()
     quiet_s = 2.5 + _longest_gap_s(case)
@@ -129,8 +131,7 @@ async def _run(kafka: Kafka, case: dict[str, Any], run: Run) -> None:
         end_s = max([end_s, *(sink.requests[-1].at_s + quiet_s for sink in sinks if sink.requests)])
     deadline_s = loop.time() + 8
     while not run.committed and loop.time() < deadline_s:
-        offsets = await asyncio.to_thread(committed, kafka, topic, topic)
-        run.committed = offsets == [len(records)]
+        run.committed = await committed(kafka, topic) == {0: len(records)}
         await asyncio.sleep(0.5)
 
 
