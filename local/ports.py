@@ -22,6 +22,15 @@ class Ports:
                 return port
         raise OSError("no free port that is not taken by another part of the stack")
 
+    def again(self, port: int | None) -> int:
+        """Return this port, which a former run had, if it can be had again; else, or for None, a free one."""
+        if port is None or port in self._taken:
+            return self.free()
+        try:
+            return self.claim("", port)
+        except (SettingsError, OSError):
+            return self.free()
+
     def claim(self, variable: str, port: int) -> int:
         """Return this port, or a free one for 0.
 

@@ -1,6 +1,7 @@
 """The whole stack: what the manifests say, started, kept running, and stopped in order."""
 
 import asyncio
+import fcntl
 import json
 import signal
 import sys
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from local import envoy, eventing, manifests, services
 from local.eventing import Addresses
@@ -18,7 +19,7 @@ from local.mongodb import Mongod
 from local.parts import Keeper, Part, Server, failed, signalled, spawn
 from local.ping_source import PingTimer
 from local.ports import Ports
-from local.settings import Settings
+from local.settings import Settings, SettingsError
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
 _STARTING_AT_ONCE: Final = 3  # functions; more of them would only take turns on a small machine
@@ -29,6 +30,9 @@ KAFKA: Final = "kafka"
 KAFKA_SINK: Final = "kafka-sink"
 KAFKA_SOURCE: Final = "kafka-source"
 ENVOY: Final = "envoy"
+
+ADDRESSES: Final = "addresses.json"
+"""The file in a stack's folder that says where MongoDB, Kafka, the sinks and the functions are."""
 
 
 class Stack:
@@ -70,14 +74,14 @@ class Stack:
         self._keepers: dict[str, Keeper] = {}
 
         self.folder = settings.folder.absolute()
-        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        for old in (self.folder / "logs").iterdir():
-            old.unlink()
+        self._lock: IO[str] | None = None
 
         ports = Ports()
         self._port = ports.claim("PORT", settings.port)
         sink_port = ports.claim("SINK_PORT", settings.sink_port)
-        self._ports = {service.name: ports.free() for service in self.manifests.services}
+        # The same as before: a dead letter names the URL of the function that refused it, and is redriven to it.
+        former = self._former_ports()
+        self._ports = {service.name: ports.again(former.get(service.name)) for service in self.manifests.services}
         self._addresses = Addresses(self._ports, sink_port)
 
         if settings.mongodb_uri is not None:
@@ -168,8 +172,11 @@ class Stack:
 
         Raises:
             PartFailedError, KafkaFailedError: a part did not start; nothing is left running.
+            SettingsError: another stack runs in this folder.
 
         """
+        self._lock = self._take_folder()
+        self._tell_addresses()
         if self._echo_logs:
             self._echoes = [asyncio.create_task(self._echo(service.name)) for service in self.manifests.services]
         try:
@@ -252,6 +259,24 @@ class Stack:
             await asyncio.gather(*(self._keepers[part].stop() for part in group if part in self._keepers))
         for echo in self._echoes:
             echo.cancel()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _take_folder(self) -> IO[str]:
+        """Make the folder ours until the file that is returned is closed, and begin new logs."""
+        logs = self.folder / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise SettingsError(
+                f"another stack runs in {self.folder}: stop it, or choose another folder: LOCAL_DIR=.stack2 make run"
+            ) from None
+        for old in logs.iterdir():
+            old.unlink()
+        return lock
 
     async def _echo(self, part: str) -> None:
         log_file = self.log_file(part)
@@ -263,6 +288,23 @@ class Stack:
                     self._report(f"{part:<16} {line.rstrip()}")
                 else:
                     await asyncio.sleep(_ECHO_INTERVAL_S)
+
+    def _tell_addresses(self) -> None:
+        """Leave what other programs, such as `orders`, need in order to find this stack."""
+        addresses = {
+            "mongodb_uri": self.mongodb_uri,
+            "kafka_bootstrap_servers": self.kafka_bootstrap_servers,
+            "sinks": {sink.name: self.sink_url(sink.name) for sink in self.manifests.sinks},
+            "functions": {service.name: self.function_url(service.name) for service in self.manifests.services},
+        }
+        (self.folder / ADDRESSES).write_text(json.dumps(addresses, indent=2))
+
+    def _former_ports(self) -> dict[str, int]:
+        try:
+            functions = json.loads((self.folder / ADDRESSES).read_text())["functions"]
+        except (OSError, ValueError):  # a new folder, or half a file
+            return {}
+        return {name: int(url.rpartition(":")[2]) for name, url in functions.items()}
 
     def _keep(self, name: str, part: Part) -> None:
         self._keepers[name] = Keeper(name, part, self._report)
@@ -279,5 +321,6 @@ class Stack:
     def _module(self, part: str, module: str, config: Mapping[str, Any]) -> Server:
         """Return a process of ours that is told everything in a file, and says when it is ready."""
         file = self.folder / f"{part}.json"
-        file.write_text(json.dumps(config, indent=2))
-        return Server([sys.executable, "-m", module, file], self.log_file(part))
+        return Server(
+            [sys.executable, "-m", module, file], self.log_file(part), config=(file, json.dumps(config, indent=2))
+        )
