@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8080
+SEEDS ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=shop schema/*.proto
@@ -12,7 +13,7 @@ TESTABLE := $(VENV)/dev.done $(BIN)/orders
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test check schema fmt lock clean
+.PHONY: help run demo bench test simulate mutants check schema fmt lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,12 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(PROTOC)
 	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SEED=123 runs that one again)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the simulation must find each
+	@$(BIN)/python -m tests.simulation --mutants --seeds $(SEEDS)
 
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop

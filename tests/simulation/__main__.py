@@ -1,0 +1,127 @@
+"""`make simulate` and `make mutants`: many seeds on all cores, and what they found."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.simulation.faults import Fault
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.simulation import Simulation
+from tests.simulation.workers import in_parallel
+
+_CHUNK = 25
+"""Seeds that a worker runs before it reports: a few seconds."""
+
+_MOST_ANOMALIES = 3
+"""After which a simulation ends: what is so broken is broken everywhere."""
+
+_STARTS = (1, 1_000_001, 2_000_001)
+"""Seeds at which the hunt for a mutant begins: the average of three says more than one lucky seed."""
+
+
+@dataclass
+class _Report:
+    """What some seeds led to."""
+
+    seeds: int = 0
+    hits: Counter[Fault] = field(default_factory=Counter)
+    mattered: Counter[Fault] = field(default_factory=Counter)
+    stories: list[str] = field(default_factory=list)
+
+
+async def _simulate(running: Simulation, seeds: range) -> _Report:
+    report = _Report()
+    for seed in seeds:
+        outcome = await running.run(seed)
+        report.seeds += 1
+        for hit in outcome.hits:
+            report.hits[hit.fault] += 1
+            report.mattered[hit.fault] += hit.mattered
+        if outcome.anomaly:
+            report.stories.append(await running.story(seed))
+    return report
+
+
+def simulate(first: int, count: int) -> bool:
+    """Run seeds, show how far it is, and end with the faults. Return whether all promises held."""
+    total, started = _Report(), time.monotonic()
+    chunks = [range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)]
+    for report in in_parallel(_simulate, chunks):
+        total.seeds += report.seeds
+        total.hits += report.hits
+        total.mattered += report.mattered
+        total.stories += report.stories
+        rate = total.seeds / (time.monotonic() - started)
+        left_s = (count - total.seeds) / rate
+        _say(f"\r{total.seeds} of {count} seeds, {rate:.1f}/s, {left_s / 60:.0f} min left, "
+             f"{len(total.stories)} anomalies ", end="")  # fmt: skip
+        if len(total.stories) >= _MOST_ANOMALIES:
+            break
+    took_s = time.monotonic() - started
+    _say(f"\n\n{'fault':65}{'injected':>10}{'mattered':>10}")
+    for fault in Fault:
+        _say(f"{fault:65}{total.hits[fault]:>10}{total.mattered[fault]:>10}")
+    _say("mattered: something had to be done again because of it, or was found done")
+    for story in total.stories:
+        _say(f"\n{story}")
+    _say(f"\n{total.seeds} seeds, {took_s:.0f} s, {total.hits.total()} faults, {len(total.stories)} anomalies")
+    return not total.stories
+
+
+async def _hunt(running: Simulation, hunt: tuple[int, int, int]) -> tuple[int, int | None]:
+    """Return the mutant's number, and how many seeds it took to catch it (None: it was not)."""
+    number, start, most = hunt
+    with MUTANTS[number].applied():
+        for seeds in range(1, most + 1):
+            if (await running.run(start + seeds - 1)).anomaly:
+                return number, seeds
+    return number, None
+
+
+def hunt_mutants(most: int) -> bool:
+    """Run each mutant until it is caught, and say after how many seeds. Return whether all were that can be."""
+    hunts = [
+        (number, start, most)
+        for number, mutant in enumerate(MUTANTS)
+        for start in (_STARTS[:1] if mutant.never_caught else _STARTS)
+    ]
+    found: dict[int, list[int | None]] = {number: [] for number in range(len(MUTANTS))}
+    as_expected = True
+    for number, seeds in in_parallel(_hunt, hunts):
+        found[number].append(seeds)
+        mutant, counts = MUTANTS[number], [count for count in found[number] if count is not None]
+        if len(found[number]) < (1 if mutant.never_caught else len(_STARTS)):
+            continue
+        if len(counts) == len(found[number]):
+            _say(f"{mutant.bug:65} caught after {sum(counts) / len(counts):.0f} seeds ({', '.join(map(str, counts))})")
+        elif mutant.never_caught:
+            _say(f"{mutant.bug:65} never caught: {mutant.never_caught}")
+        else:
+            _say(f"{mutant.bug:65} NOT CAUGHT within {most} seeds, {found[number].count(None)} times of {len(_STARTS)}")
+        as_expected &= (len(counts) == 0) if mutant.never_caught else (len(counts) == len(_STARTS))
+    return as_expected
+
+
+def _say(line: str, *, end: str = "\n") -> None:
+    sys.stdout.write(line + end)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Simulate, or hunt mutants; exit 1 when a promise was broken, or a mutant was not caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many seeds (for --mutants: at most, each)")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--seed", type=int, help="one seed alone; its history is printed when it fails")
+    parser.add_argument("--mutants", action="store_true", help="run with each known bug until it is caught")
+    wanted = parser.parse_args()
+    if wanted.mutants:
+        sys.exit(not hunt_mutants(wanted.seeds))
+    first, count = (wanted.first, wanted.seeds) if wanted.seed is None else (wanted.seed, 1)
+    sys.exit(not simulate(first, count))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The bugs that the simulation must find: small edits of the real code, made in this process only.
+
+A mutant is text of a function and what stands there instead. When the code has changed so that the text is no longer
+there, once, that is an error: a mutant that mutates nothing would be proof of nothing.
+"""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug, and the edits of one function that make it."""
+
+    bug: str
+    function: str
+    """With its module."""
+
+    edits: tuple[tuple[str, str], ...]
+    never_caught: str | None = None
+    """Why the simulation cannot see it, when it cannot."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Run with the bug. Raises ValueError when the code is no longer what the mutant edits."""
+        module_name, _, name = self.function.rpartition(".")
+        module = importlib.import_module(module_name)
+        source = textwrap.dedent(inspect.getsource(getattr(module, name)))
+        for old, new in self.edits:
+            if source.count(old) != 1:
+                raise ValueError(f"{self.bug}: {self.function} has {old!r} {source.count(old)} times, not once")
+            source = source.replace(old, new)
+        made: dict[str, object] = {}
+        exec(compile(source, f"<{self.bug}>", "exec"), module.__dict__, made)  # noqa: S102 - our own text
+        with mock.patch.object(module, name, made[name]):
+            yield
+
+
+_DECIDE = 'account = await mongo.upsert(_users(), {"_id": requested.user}, _decide_it(requested), session)'
+
+MUTANTS = (
+    # --- decision
+    Mutant(
+        "paid_baskets is not looked at",
+        "shop.billing._decide_it",
+        (('array("paid_baskets.basket")', "[]"),),
+    ),
+    Mutant(
+        "archived_through is not looked at",
+        "shop.billing._decide_it",
+        (('{"$ifNull": ["$archived_through", Int64(0)]}', "Int64(0)"),),
+    ),
+    Mutant(
+        "a decline is not final",
+        "shop.billing._decide_it",
+        (('{"$eq": ["$declined.basket", basket]}', "False"),),
+    ),
+    Mutant(
+        "a decline is of the basket, not of the attempt",
+        "shop.billing._decide_it",
+        (('{"$gte": ["$declined.attempt", attempt]}', "True"),),
+    ),
+    Mutant(
+        "an older attempt is decided after a later one was declined",
+        "shop.billing._decide_it",
+        (('{"$gte": ["$declined.attempt", attempt]}', '{"$eq": ["$declined.attempt", attempt]}'),),
+    ),
+    Mutant(
+        "the balance is not looked at",
+        "shop.billing._decide_it",
+        (('{"$gte": [{"$ifNull": ["$balance", Int64(-1)]}, sum_]}', '{"$gte": ["$balance", Int64(0)]}'),),
+    ),
+    Mutant(
+        "charge and memory are two writes",
+        "shop.billing.decide",
+        (
+            (
+                _DECIDE,
+                'changes = dict(_decide_it(requested)[0]["$set"])\n'
+                '        charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
+                '        before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
+                '        as_before = {"funds": "$balance", "balance": before.get("balance", mongo.REMOVE)}\n'
+                '        remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
+                '        account = await mongo.upsert(_users(), user, [*remember, {"$unset": "funds"}], session)',
+            ),
+        ),
+    ),
+    Mutant(
+        "absence from paid_baskets means declined",
+        "shop.billing._decided",
+        (('if paid is None and requested.number <= account.get("archived_through", 0):', "if False:"),),
+    ),
+    Mutant(
+        "an older attempt is answered with the later one's reason",
+        "shop.billing._decided",
+        (
+            ('if requested.attempt < remembered["attempt"]:', "if False:"),
+            ('if requested.sum != remembered["sum"]:', "if False:"),
+            ('attempt=remembered["attempt"]', "attempt=requested.attempt"),
+            ('sum=remembered["sum"]', "sum=requested.sum"),
+        ),
+    ),
+    Mutant(
+        "a decision is dated when it is emitted",
+        "shop.billing._decided",
+        (
+            (
+                'decided_at=remembered["decided_at"] if paid is None else paid["paid_at"]',
+                'decided_at=__import__("datetime").datetime.now()',
+            ),
+        ),
+    ),
+    # --- deposits
+    Mutant(
+        "a deposit does not look for its key",
+        "shop.billing._credit_it",
+        (('{"$not": [{"$in": [literal(key), array("deposits.key")]}]},', ""),),
+    ),
+    Mutant(
+        "a keyed deposit is not conditional on the archive",
+        "shop.billing._credit_it",
+        (('{"$eq": [{"$ifNull": ["$archived.deposits", Int64(0)]}, Int64(looked_through)]},', ""),),
+    ),
+    Mutant(
+        "a key in the archive is not looked up",
+        "shop.billing._deposit",
+        (('await _archive_of("deposits").find_one({"user": user, "key": key}, session=session)', "None"),),
+    ),
+    Mutant(
+        "a deposit whose outcome is unknown is taken for done",
+        "shop.billing.deposit",
+        (
+            (
+                "if key is not None:\n            raise\n",
+                "return Deposited(balance=sum_, replayed=False, account={})\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "creating a user again empties the account",
+        "shop.billing.create_user",
+        (('{"$ifNull": ["$balance", Int64(0)]}', "Int64(0)"),),
+    ),
+    # --- archives
+    Mutant(
+        "archived_through is not raised with the pull",
+        "shop.billing.archive_paid_baskets",
+        (('"$max": {"archived_through": max(entry["number"] for entry in moved)},', ""),),
+    ),
+    Mutant(
+        "paid baskets are pulled whatever archived_through is by now",
+        "shop.billing.archive_paid_baskets",
+        (('as_read={"archived_through": through}', "as_read={}"),),
+    ),
+    Mutant(
+        "deposits are pulled whatever archived.deposits is by now",
+        "shop.billing.archive_deposits",
+        (('as_read={"archived.deposits": account.get("archived", {}).get("deposits")}', "as_read={}"),),
+    ),
+    Mutant(
+        "entries are pulled before they are in the archive",
+        "shop.billing._archive",
+        (
+            ("        await _archive_of(name).bulk_write(upserts, ordered=False)\n", ""),
+            (
+                "**changes},\n        )\n",
+                "**changes},\n        )\n        await _archive_of(name).bulk_write(upserts)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the limits of the arrays are ignored",
+        "shop.billing._overdue",
+        (("limits = settings.array_limits()", "limits = settings.ArrayLimits(64, 32)"),),
+    ),
+    # --- baskets and orders
+    Mutant(
+        "a new basket is made with a condition beside its unique key",
+        "shop.orders.current_basket",
+        (
+            (
+                '"number": Int64(latest["number"] + 1 if latest else 1)}',
+                '"number": Int64(latest["number"] + 1 if latest else 1), "status": OPEN}',
+            ),
+            ('"status": OPEN, "attempt": Int64(0)', '"attempt": Int64(0)'),
+        ),
+    ),
+    Mutant(
+        "a new basket is made while the last one is on its way",
+        "shop.orders.current_basket",
+        (
+            (
+                'latest is not None and latest["status"] != PAID_STATUS',
+                'latest is not None and latest["status"] == OPEN',
+            ),
+        ),
+    ),
+    Mutant(
+        "a basket paid meanwhile is given all the same",
+        "shop.orders.current_basket",
+        (('if basket["status"] != PAID_STATUS:\n            return basket', "return basket"),),
+    ),
+    Mutant(
+        "an ordered basket is ordered again",
+        "shop.orders._order_it",
+        (('{"$eq": ["$status", OPEN]}', '{"$ne": ["$status", PAID_STATUS]}'),),
+    ),
+    Mutant(
+        "the attempt that a client sends is not looked at",
+        "shop.orders._order_it",
+        (("if attempt is not None:", "if False:"),),
+    ),
+    Mutant(
+        "an order is emitted before it is in the database",
+        "shop.orders.order",
+        (
+            (
+                "request = ObjectId()",
+                "request = ObjectId()\n"
+                "    from shop import emission\n"
+                "    seen = await find_order(user, basket)\n"
+                '    if seen["status"] == OPEN:\n'
+                '        wanted = {**seen, "sum": sum_, "attempt": seen["attempt"] + 1}\n'
+                '        await emission.emit(payment_requested({**wanted, "ordered_at": request.generation_time}))',
+            ),
+        ),
+    ),
+    Mutant(
+        "a request for payment is dated when it is emitted",
+        "shop.orders.payment_requested",
+        (('ordered_at=stored["ordered_at"]', 'ordered_at=__import__("datetime").datetime.now()'),),
+    ),
+    Mutant(
+        "an order that meets another sum is accepted",
+        "shop.orders._order_again",
+        (('if sum_ != stored["sum"]:', "if False:"),),
+    ),
+    # --- settlement and resend
+    Mutant(
+        "settlement does not look at the attempt",
+        "shop.orders._settle_it",
+        (('{"$eq": ["$attempt", Int64(decided.attempt)]},', ""),),
+    ),
+    Mutant(
+        "settlement does not look at the sum",
+        "shop.orders._settle_it",
+        (('{"$eq": ["$sum", Int64(decided.sum)]},', ""),),
+    ),
+    Mutant(
+        "a decline settles nothing",
+        "shop.orders._settle_it",
+        (('{"$eq": ["$status", ORDERED]},', '{"$eq": ["$status", ORDERED]},\n        {"$ne": [status, OPEN]},'),),
+    ),
+    Mutant(
+        "resend does not look at the status",
+        "shop.orders.claim_due",
+        (('{"status": ORDERED, "$expr"', '{"$expr"'),),
+    ),
+    Mutant(
+        "resend finds nothing",
+        "shop.orders.claim_due",
+        (('{"$lte": ["$resend_at", NOW]}', "False"),),
+    ),
+    # --- notifications
+    Mutant(
+        "a notification is written over",
+        "shop.notifications._record_it",
+        (('{"$eq": [{"$type": "$recorded_at"}, "missing"]}', "True"),),
+        never_caught="every delivery of a decision has the same content, so writing it again changes recorded_at alone",
+    ),
+    Mutant(
+        "a notification is inserted, and a duplicate ignored",
+        "shop.notifications.record",
+        (
+            (
+                'stored = await mongo.upsert(_notifications(), {"_id": key}, _record_it(key, content))',
+                'new = {**content, "recorded_at": content["decided_at"]}\n'
+                '    stored = await mongo.upsert(_notifications(), {"_id": key}, {"$setOnInsert": new})',
+            ),
+        ),
+        never_caught="one mongod never rolls back what it acknowledged with an error; tests/faults has three",
+    ),
+)

@@ -1,0 +1,331 @@
+"""Run the real functions in simulated processes, each operation that leaves a process waiting for its turn.
+
+Everything else is the real thing: the edges, the protocol, pymongo with its retries, mongod. Two seams are stood in
+for: `shop.mongo.collection`, whose methods wait for their turn before they act, and the POST of `shop.emission`, which
+reaches the simulated Kafka.
+"""
+
+import asyncio
+import importlib
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, Protocol
+from unittest import mock
+
+import aiohttp
+import pymongo.common
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.cursor import AsyncCursor
+from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shop import emission, mongo, settings
+from shop.mongo import Document
+from shop.settings import ArrayLimits
+from tests.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
+
+Function = Callable[[Request], Awaitable[Response]]
+
+
+class Outside(Protocol):
+    """What the processes reach beside MongoDB, and what remembers what happened to them."""
+
+    def store(self, headers: Mapping[str, str], data: bytes) -> None:
+        """Store an event in its topic."""
+
+    def postpone(self, what: str, act: Callable[[], object]) -> None:
+        """Let something happen at any later time: a command or event that was on its way when its sender gave up."""
+
+    def note(self, line: str) -> None:
+        """Add a line to the history."""
+
+
+@dataclass(eq=False)
+class Process:
+    """One process of a function: its own connections, under its own name, and its own settings."""
+
+    name: str
+    function: Function
+    client: AsyncMongoClient[Document]
+    limits: ArrayLimits
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What an activity waits to do outside of its process."""
+
+    what: str
+    possible: tuple[Fault, ...]
+
+
+_DEAD = Operation("nothing any more", ())
+
+Done = Callable[[Response | None], Awaitable[None]]
+"""Takes the answer to a request; None when the process crashed over it."""
+
+
+class Activity:
+    """One request in the hands of a process: it runs until it wants out of it, and there waits for its turn."""
+
+    def __init__(self, process: Process, request: Request, outside: Outside, what: str, done: Done) -> None:
+        self.process = process
+        self.what = what
+        self.done = done
+        self.outside = outside
+        self.wants = _DEAD
+        self.hits: list[Hit] = []
+        self.response: Response | None = None
+        self._request = request
+        self._turn: asyncio.Future[Hit | None] | None = None
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Run until the first operation, or to the end."""
+        self._task = asyncio.create_task(self._run())
+        await self._stopped.wait()
+
+    async def _run(self) -> None:
+        _current.set(self)
+        try:
+            self.response = await self.process.function(self._request)
+        finally:
+            self._stopped.set()
+
+    async def proceed(self, hit: Hit | None) -> None:
+        """Do the operation, failing as told, and run until the next one, or to the end."""
+        assert self._turn is not None
+        self._stopped.clear()
+        if hit is not None:
+            self.hits.append(hit)
+        self._turn.set_result(hit)
+        await self._stopped.wait()
+
+    async def turn(self, operation: Operation) -> Hit | None:
+        """Wait for the turn of an operation, and return what is to happen to it."""
+        self.wants = operation
+        self._turn = asyncio.get_running_loop().create_future()
+        self._stopped.set()
+        return await self._turn
+
+    async def crash(self) -> None:
+        """End it where it stands."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+_current: ContextVar[Activity] = ContextVar("activity")
+
+
+# --- MongoDB ---------------------------------------------------------------------------------------------------------
+
+_COMMANDS = {
+    "find_one": "find",
+    "find_one_and_update": "findAndModify",
+    "update_one": "update",
+    "bulk_write": "update",
+}
+
+
+class _Collection:
+    """A collection whose operations wait for their turn, and may fail."""
+
+    def __init__(self, real: AsyncCollection[Document]) -> None:
+        self._real = real
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        act, command = getattr(self._real, method), _COMMANDS[method]
+        return lambda *args, **kwargs: _operate(command, self._real.name, partial(act, *args, **kwargs))
+
+    def find(self, *args: object, **kwargs: Any) -> "_Cursor":
+        return _Cursor(self._real.name, self._real.find(*args, **kwargs))
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """A cursor that asks mongod when it is its turn."""
+
+    collection: str
+    real: AsyncCursor[Document]
+
+    async def to_list(self) -> list[Document]:
+        found: list[Document] = await _operate("find", self.collection, self.real.to_list)
+        return found
+
+
+async def _operate(command: str, collection: str, act: Callable[..., Awaitable[Any]]) -> Any:
+    activity, what = _current.get(), f"{command} {collection}"
+    hit = await activity.turn(Operation(what, TO_READ if command == "find" else TO_WRITE))
+    match hit.fault if hit else None:
+        case None:
+            return await act()
+        case Fault.CRASH_AFTER:
+            with suppress(PyMongoError):
+                await act()
+            return await activity.turn(_DEAD)
+        case Fault.COMMAND_NOT_SENT:
+            raise AutoReconnect("simulated: not sent")
+        case Fault.COMMAND_REPLY_LOST:
+            with suppress(PyMongoError):
+                await act()
+            raise NetworkTimeout("simulated: the reply is lost")
+        case Fault.COMMAND_LATE:
+            # Without its session, which ends with the request.
+            activity.outside.postpone(f"{what} of {activity.process.name}", partial(act, session=None))
+            raise NetworkTimeout("simulated: still on its way")
+        case _:
+            assert hit is not None
+            return await _at_fail_point(hit, activity.process, command, act)
+
+
+async def _at_fail_point(hit: Hit, process: Process, command: str, act: Callable[[], Awaitable[Any]]) -> Any:
+    """Act while a fail point of mongod is set for this process and command."""
+    point, configure = FAIL_POINTS[hit.fault], process.client.admin.command
+    data = {"failCommands": [command], "appName": process.name, **point.data}
+    before = await configure({"configureFailPoint": point.name, "mode": {"times": point.times}, "data": data})
+    try:
+        return await act()
+    finally:
+        after = await configure({"configureFailPoint": point.name, "mode": "off"})
+        hit.mattered = hit.fault in RETRIED_BY_DRIVER and after["count"] > before["count"]
+
+
+# --- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+async def _post(headers: Mapping[str, str], data: bytes) -> int:
+    """Stand in for the POST to K_SINK."""
+    activity = _current.get()
+    outside = activity.outside
+    hit = await activity.turn(Operation(f"emit {headers['ce-type'].rpartition('.')[2]}", TO_EMISSION))
+    match hit.fault if hit else None:
+        case Fault.SINK_REFUSES:
+            return 503
+        case Fault.SINK_TIMES_OUT:
+            raise TimeoutError
+        case Fault.SINK_STORES_LATE:
+            outside.postpone(f"emission of {activity.process.name}", partial(outside.store, headers, data))
+            raise TimeoutError
+    outside.store(headers, data)
+    match hit.fault if hit else None:
+        case Fault.CRASH_AFTER:
+            await activity.turn(_DEAD)
+        case Fault.SINK_STORES_SILENTLY:
+            raise TimeoutError
+        case Fault.SINK_CLOSES:
+            assert hit is not None
+            hit.mattered = True
+            raise aiohttp.ServerDisconnectedError
+    return 202
+
+
+# --- the seams -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def seams() -> Iterator[None]:
+    """Stand in for what leads out of a process, and for what differs between processes."""
+    real_collection = mongo.collection
+    with ExitStack() as stack:
+        for owner, name, stand_in in (
+            (mongo, "client", lambda: _current.get().process.client),
+            (mongo, "collection", lambda service, name: _Collection(real_collection(service, name))),
+            (settings, "array_limits", lambda: _current.get().process.limits),
+            (emission, "_post", _post),
+            (emission, "TIMEOUT_S", 60.0),  # waiting for one's turn takes no simulated time
+        ):
+            stack.enter_context(mock.patch.object(owner, name, stand_in))
+        stack.enter_context(mock.patch.dict(os.environ, {"K_SINK": "http://sink.invalid"}))
+        stack.enter_context(_noted_log())
+        yield
+
+
+@contextmanager
+def _noted_log() -> Iterator[None]:
+    """Keep the log out of the output; what it calls unforeseen is noted in the history, with its trace."""
+    logs, handled = [logging.getLogger(name) for name in ("shop", "functions")], logging.getLogger("shop.handled")
+    handled.disabled, note = True, _Note(logging.ERROR)
+    for log in logs:
+        log.propagate = False
+        log.addHandler(note)
+    try:
+        yield
+    finally:
+        handled.disabled = False
+        for log in logs:
+            log.propagate = True
+            log.removeHandler(note)
+
+
+class _Note(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _current.get().outside.note(self.format(record))
+
+
+# --- the processes ---------------------------------------------------------------------------------------------------
+
+FUNCTIONS: Mapping[str, int] = {
+    "create_user": 1,
+    "deposit_cash": 2,
+    "get_user": 1,
+    "get_basket": 1,
+    "create_order": 2,
+    "get_order": 1,
+    "billing_handler": 2,
+    "order_handler": 1,
+    "notify_handler": 1,
+    "list_notify": 1,
+    "resend_orders": 2,
+}
+"""The functions, and how many processes run each: two where a rollout's two settings, or two ticks, may meet."""
+
+Fleet = Mapping[str, list[Process]]
+
+
+@asynccontextmanager
+async def fleet(uri: str) -> AsyncIterator[Fleet]:
+    """Run the processes of all functions on a MongoDB."""
+    processes = {
+        function: [_process(function, f"{function}-{n}", uri) for n in range(count)]
+        for function, count in FUNCTIONS.items()
+    }
+    # After a network error the driver looks at the server again before it retries, at most twice a second. Here
+    # connections break all the time.
+    with mock.patch.object(pymongo.common, "MIN_HEARTBEAT_INTERVAL", 0.01):
+        try:
+            yield processes
+        finally:
+            for process in chain(*processes.values()):
+                await process.client.close()
+
+
+def _process(function: str, name: str, uri: str) -> Process:
+    module = importlib.import_module(f"functions.{function}.main")
+    # Streaming monitors learn that a server is back when the server says so, which one that never left does not.
+    client = AsyncMongoClient[Document](uri, appname=name, tz_aware=True, serverMonitoringMode="poll")
+    return Process(name, getattr(module, function), client, settings.array_limits())
+
+
+def request(method: str, headers: Mapping[str, str], body: bytes) -> Request:
+    """Make a request as an ASGI server would."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    return Request(scope, receive)

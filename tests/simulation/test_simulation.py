@@ -1,0 +1,63 @@
+"""A few hundred seeds of the simulation, and that it can fail."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.simulation.faults import Fault
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.simulation import Simulation, simulation
+
+SEEDS = 200
+"""Enough for each kind of fault to be injected several times; `make simulate` runs as many as you like."""
+
+
+@pytest.fixture(scope="module")
+async def running() -> AsyncIterator[Simulation]:
+    """Run the simulation on a mongod of its own, for its fail points."""
+    async with simulation() as made:
+        yield made
+
+
+async def test_every_promise_holds_under_every_fault(running: Simulation) -> None:
+    """Every kind of fault is injected, and none breaks a promise."""
+    hits = Counter[Fault]()
+    for seed in range(1, SEEDS + 1):
+        outcome = await running.run(seed)
+        if outcome.anomaly:
+            pytest.fail(await running.story(seed))
+        hits.update(hit.fault for hit in outcome.hits)
+    assert [fault for fault in Fault if not hits[fault]] == []
+
+
+async def test_a_seed_is_its_history(running: Simulation) -> None:
+    """The same seed runs the same way again, so that a failure can be looked at."""
+    for seed in range(1, 11):
+        first, second = await running.run(seed), await running.run(seed)
+        assert first.history == second.history
+        assert len(first.history) > 5
+
+
+_EASY = [mutant for mutant in MUTANTS if mutant.bug in ("a decline is not final", "archived_through is not looked at")]
+
+
+@pytest.mark.parametrize("mutant", _EASY, ids=lambda mutant: mutant.bug)
+async def test_a_bug_is_caught_and_told(running: Simulation, mutant: Mutant) -> None:
+    """A bug breaks a promise within 50 seeds; the story is no longer than the run, and names the command."""
+    with mutant.applied():
+        for seed in range(1, 51):
+            outcome = await running.run(seed)
+            if outcome.anomaly:
+                story = await running.story(seed)
+                assert f"make simulate SEED={seed}" in story
+                assert story.count("\n") <= len(outcome.history) + 3
+                return
+    pytest.fail("not caught")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
+def test_a_mutant_still_edits_the_code(mutant: Mutant) -> None:
+    """The text that a mutant edits is in the code, once."""
+    with mutant.applied():
+        pass

@@ -1,0 +1,326 @@
+"""A whole shop in one process, under one scheduler: the same seed, the same history.
+
+One thing happens at a time. What could happen next - an operation of a function, a delivery, a late command, a
+call of a client, a tick - waits in a list, and the seed chooses. Nothing else does: no clock, no id made by MongoDB.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from pymongo.errors import PyMongoError
+from starlette.responses import Response
+
+from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.settings import ArrayLimits
+from tests.simulation.faults import TO_CALL, TO_DELIVERY, Fault, Faults, Hit
+from tests.simulation.invariants import Anomaly, Databases, Witness
+from tests.simulation.processes import Activity, Done, Fleet, Process, request
+from tests.simulation.workload import Call, Workload
+
+_KINDS = {kind.DESCRIPTOR.full_name: kind for kind in (PaymentRequested, PaymentDecided)}
+_CONSUMERS = {PaymentRequested: ("billing_handler",), PaymentDecided: ("order_handler", "notify_handler")}
+
+_ID = re.compile(r"[0-9a-f]{24}")
+
+_TOLD = ("message", "attempt", "order_status", "balance")
+"""What the history tells of an answer: nothing that differs between two runs of a seed, as times do."""
+
+_LIMITS = (ArrayLimits(2, 1), ArrayLimits(2, 2), ArrayLimits(3, 1), ArrayLimits(4, 2))
+
+_RETRIES = 3
+"""Of a delivery, before KafkaSource gives the event to the dead letters."""
+
+_MOST_STEPS = 5000
+"""Of a run: ten times what the longest takes. Reaching it means that something repeats for ever."""
+
+_MOST_TICKS = 10
+"""Of resend once faults have stopped: one is enough, unless baskets do not settle."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An event in its topic."""
+
+    headers: Mapping[str, str]
+    data: bytes
+    event: PaymentRequested | PaymentDecided
+
+
+@dataclass(eq=False)
+class Delivery:
+    """An event on its way to a consumer, and how often it was tried."""
+
+    function: str
+    record: Record
+    tries: int = 0
+
+
+@dataclass(eq=False)
+class _Pending:
+    """Something that may happen now, or at any later time."""
+
+    happen: Callable[[], Awaitable[None]]
+    activity: Activity | None = None
+    held: Hit | None = None
+    ended_before: int = 0
+
+
+class World:
+    """One run: the clients, the processes, Kafka and the faults of a seed."""
+
+    def __init__(
+        self, seed: int, prefix: str, fleet: Fleet, databases: Databases, faults: Faults, skipped: frozenset[int]
+    ) -> None:
+        self.faults = faults
+        self.workload = Workload(seed, prefix)
+        self.witness = Witness(self.workload.users)
+        self.history: list[str] = []
+        self._random = Random(f"schedule {seed}")
+        self._prefix = prefix
+        self._fleet = fleet
+        self._databases = databases
+        self._skipped = skipped
+        self._haste = self._random.choice((0.05, 0.15, 0.4))  # how likely the next thing to happen is a call
+        for processes in fleet.values():
+            for process in processes:
+                process.limits = self._random.choice(_LIMITS)
+        self._pending: list[_Pending] = []
+        self._records: list[Record] = []
+        self._dead_letters: list[Delivery] = []
+        self._ended = 0
+        self._steps = 0
+        self._names: dict[str, str] = {}
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run all calls under faults, then let everything settle without any. Raises Anomaly."""
+        for action in range(1, self.workload.actions + 1):
+            while self._pending and self._random.random() > self._haste:
+                await self._step()
+            call, is_tick = self.workload.next_call(), self._random.random() < 0.08
+            if action in self._skipped:
+                continue
+            self.note(f"--- action {action}")
+            await (self._tick() if is_tick else self._call(call))
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Stop the faults; let resend and redrive heal what they left."""
+        while self._pending:
+            await self._step()
+        replayed = self.faults.decide((Fault.TOPICS_REPLAYED,), rate=0.4)
+        self.faults.over = True
+        self.note("--- faults stop")
+        await self._heal()
+        if replayed:
+            replayed.mattered = bool(self._records)
+            self.note("--- all events are delivered again")
+            for record in list(self._records):
+                self._deliver_to_all(record)
+            await self._heal()
+
+    async def _heal(self) -> None:
+        for _ in range(_MOST_TICKS):
+            while self._pending:
+                await self._step()
+            if self._dead_letters:
+                for letter in self._dead_letters:
+                    self._will_deliver(letter.function, letter.record)
+                self._dead_letters.clear()
+            elif await self._databases.make_due(self.workload.users):
+                await self._tick()
+            else:
+                return
+        raise Anomaly(f"a basket is still ordered, or an event refused, after {_MOST_TICKS} ticks without faults")
+
+    async def _step(self) -> None:
+        """Let one thing happen."""
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise Anomaly(f"there is no end to it: {_MOST_STEPS} steps")
+        free = [pending for pending in self._pending if pending.held is None]
+        candidates = free if free and self._random.random() < 0.97 else self._pending
+        chosen = self._random.choice(candidates)
+        self._pending.remove(chosen)
+        if chosen.held is not None:
+            chosen.held.mattered = self._ended > chosen.ended_before
+        await chosen.happen()
+        self.witness.raise_anomaly()
+
+    def _will(self, happen: Callable[[], Awaitable[None]], activity: Activity | None = None) -> None:
+        held = self.faults.decide((Fault.HELD,))
+        self._pending.append(_Pending(happen, activity, held, self._ended))
+
+    def note(self, line: str) -> None:
+        """Add a line to the history, without what differs between two runs of a seed: ids and the users' prefix."""
+        line = line.replace(self._prefix, "user")
+        self.history.append(_ID.sub(lambda found: self._name(found[0]), line))
+
+    def _name(self, basket: str) -> str:
+        return self._names.setdefault(basket, f"basket {len(self._names) + 1}")
+
+    # --- processes ---------------------------------------------------------------------------------------------------
+
+    async def _start(
+        self, function: str, what: str, method: str, headers: Mapping[str, str], body: bytes, done: Done
+    ) -> None:
+        """Give a request to one of the function's processes."""
+        process = self._random.choice(self._fleet[function])
+        activity = Activity(process, request(method, headers, body), self, what, done)
+        self.note(f"{process.name} takes {what}")
+        await activity.start()
+        await self._stopped(activity)
+
+    async def _stopped(self, activity: Activity) -> None:
+        """See what an activity wants next, or what it answered."""
+        if activity.response is None:
+            self._will(partial(self._proceed, activity), activity)
+            return
+        self._ended += 1
+        status = activity.response.status_code
+        for hit in activity.hits:
+            hit.mattered |= status != 200
+        self.note(f"{activity.process.name} answers {status} to {activity.what}")
+        if status in (400, 405, 413, 500):
+            raise Anomaly(f"{activity.process.name} answered {status}: {bytes(activity.response.body).decode()}")
+        if status == 503 and not activity.hits:
+            raise Anomaly(f"{activity.process.name} answered 503 without a fault")
+        await activity.done(activity.response)
+
+    async def _proceed(self, activity: Activity) -> None:
+        hit, process = self.faults.decide(activity.wants.possible), activity.process
+        self.note(f"{process.name}: {activity.wants.what}" + (f" !!! {hit.fault} (fault {hit.number})" if hit else ""))
+        if hit is None or hit.fault is not Fault.CRASH_BEFORE:
+            await activity.proceed(hit)
+        if hit is not None and hit.fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
+            hit.mattered = True
+            await self._crash(process, activity)
+        else:
+            await self._stopped(activity)
+
+    async def _crash(self, process: Process, current: Activity) -> None:
+        """End everything that a process had in hand; it starts again at once."""
+        dead = [current]
+        dead += [p.activity for p in self._pending if p.activity is not None and p.activity.process is process]
+        self._pending = [pending for pending in self._pending if pending.activity not in dead]
+        for activity in dead:
+            await activity.crash()
+        for activity in dead:
+            await activity.done(None)
+
+    async def stop(self) -> None:
+        """End what an anomaly left unfinished."""
+        for pending in self._pending:
+            if pending.activity is not None:
+                await pending.activity.crash()
+
+    def postpone(self, what: str, act: Callable[[], object]) -> None:
+        """Let something happen at any later time: a command or event that was on its way when its sender gave up."""
+
+        async def happen() -> None:
+            self.note(f"late: {what}")
+            with suppress(PyMongoError):
+                if inspect.isawaitable(result := act()):
+                    await result
+
+        self._will(happen)
+
+    # --- clients -----------------------------------------------------------------------------------------------------
+
+    async def _call(self, call: Call) -> None:
+        hit = self.faults.decide(TO_CALL)
+        if hit is not None:
+            hit.mattered = True
+        await self._send(call, answer_lost=hit is not None and hit.fault is Fault.ANSWER_LOST)
+        if hit is not None and hit.fault is Fault.SENT_TWICE:
+            await self._send(call)
+
+    async def _send(self, call: Call, *, answer_lost: bool = False) -> None:
+        sent = self.witness.sent(call)
+
+        async def done(response: Response | None) -> None:
+            if response is None:
+                return
+            replayed = "idempotent-replayed" in response.headers
+            body = json.loads(bytes(response.body))
+            self.note(f"    { ({name: body[name] for name in _TOLD if name in body}) }")
+            if call.function == "get_basket" and response.status_code == 200:
+                await self._databases.check_earlier_baskets_paid(call.user, body["basket"])
+            sent.answered(response.status_code, body, replayed=replayed)
+            if response.status_code == 200 and not answer_lost:
+                self.workload.learn(call, body)
+
+        what = f"{call.method} {dict(call.fields)}" + (f" with key {call.key}" if call.key else "")
+        headers = {} if call.key is None else {"Idempotency-Key": call.key}
+        await self._start(call.function, what, call.method, headers, json.dumps(dict(call.fields)).encode(), done)
+
+    async def _tick(self) -> None:
+        """Let a minute pass, or an hour: baskets on their way are due, and resend looks for them."""
+        await self._databases.make_due(self.workload.users)
+
+        async def done(response: Response | None) -> None:
+            pass
+
+        await self._start("resend_orders", "a tick", "POST", {"ce-id": "tick"}, b"{}", done)
+
+    # --- Kafka -------------------------------------------------------------------------------------------------------
+
+    def store(self, headers: Mapping[str, str], data: bytes) -> None:
+        """Store an event in its topic."""
+        event = _KINDS[headers["ce-type"]].FromString(data)
+        record = Record(headers, data, event)
+        self.witness.stored(headers, data, event)
+        self._records.append(record)
+        self._deliver_to_all(record)
+
+    def _deliver_to_all(self, record: Record) -> None:
+        for function in _CONSUMERS[type(record.event)]:
+            self._will_deliver(function, record)
+
+    def _will_deliver(self, function: str, record: Record, tries: int = 0) -> None:
+        self._will(partial(self._deliver, Delivery(function, record, tries)))
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        function, record = delivery.function, delivery.record
+        hit = self.faults.decide(TO_DELIVERY)
+        fault = hit.fault if hit else None
+        what = self._describe(record)
+        if hit:
+            hit.mattered = True
+            self.note(f"source, {what} to {function} !!! {hit.fault} (fault {hit.number})")
+        match fault:
+            case Fault.DELIVERY_LOST:
+                return
+            case Fault.DELIVERY_DEAD:
+                self._dead_letters.append(delivery)
+                return
+            case Fault.DELIVERED_TWICE:
+                self._will_deliver(function, record)
+            case Fault.DELIVERED_AGAIN:
+                self._deliver_to_all(self._random.choice(self._records))
+
+        async def done(response: Response | None) -> None:
+            status = None if response is None else response.status_code
+            if response is not None and status == 422:
+                raise Anomaly(f"{function} refused an honest event: {bytes(response.body).decode()}")
+            if status == 200 and fault is not Fault.DELIVERY_FORGOTTEN:
+                self.witness.consumed(function, record.event)
+            elif delivery.tries < _RETRIES:
+                self._will_deliver(function, record, delivery.tries + 1)
+            else:
+                self._dead_letters.append(delivery)
+
+        await self._start(function, what, "POST", record.headers, record.data, done)
+
+    @staticmethod
+    def _describe(record: Record) -> str:
+        event = record.event
+        text = f"{type(event).__name__} {event.basket} attempt {event.attempt} sum {event.sum}"
+        return f"{text} outcome {event.outcome} {event.reason}" if isinstance(event, PaymentDecided) else text
