@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from local.kafka import KafkaFailedError
 from local.manifests import Patch
 from local.parts import PartFailedError
 from local.settings import ROOT, SettingsError
-from local.stack import Stack
+from local.stack import ADDRESSES, Stack
 from tests.stack_fixtures import eventually, free
 
 
@@ -243,13 +244,15 @@ def children(pid: int) -> list[int]:
 async def test_make_run_leaves_nothing_running_and_finds_its_data_again(
     customer: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """SIGKILL of the stack, then a second start in the same folder, on other ports, and Ctrl-C."""
+    """SIGKILL of the stack, then a second start in the same folder, and Ctrl-C; functions keep their addresses."""
     free_ports = dict.fromkeys(("PORT", "MONGODB_PORT", "KAFKA_PORT", "SINK_PORT"), "0")
     variables = {**os.environ, **free_ports, "LOCAL_DIR": str(tmp_path)}
+    functions = []
     for number, ends_with in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0)):
         process, url = await run(variables)
         created = await customer.post(f"{url}/CreateUser", json={"user": "Pavel"})
         assert ("Idempotent-Replayed" in created.headers) == (number == signal.SIGINT)
+        functions.append(json.loads((tmp_path / ADDRESSES).read_text())["functions"])
         started = children(process.pid)
         assert len(started) >= 16
         process.send_signal(number)
@@ -259,3 +262,4 @@ async def test_make_run_leaves_nothing_running_and_finds_its_data_again(
             return not any(map(runs, started))
 
         await eventually(all_gone)
+    assert functions[0] == functions[1]
