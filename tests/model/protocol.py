@@ -169,17 +169,13 @@ def decide(billing: Billing, asked: Payment, mutation: Mutation | None = None) -
         return billing
     user = billing.user
     if user.balance is not None and user.balance >= asked.sum:
-        decision = Decision(*asked, "paid")
-        charged = user._replace(balance=user.balance - asked.sum)
-        if mutation is not Mutation.CHARGE_BEFORE_REMEMBER:
-            charged = charged._replace(paid_baskets=(*user.paid_baskets, asked))
-        user = charged
-    else:
-        decision = Decision(*asked, "unknown user" if user.balance is None else "insufficient funds")
-        user = user._replace(declined=decision)
-    if decision.outcome != "paid" and decision in billing.decisions:
-        return billing._replace(user=user)  # to decline again changes nothing; to charge again does
-    return billing._replace(user=user, decisions=(*billing.decisions, decision))
+        remembered = () if mutation is Mutation.CHARGE_BEFORE_REMEMBER else (asked,)
+        user = user._replace(balance=user.balance - asked.sum, paid_baskets=user.paid_baskets + remembered)
+        return billing._replace(user=user, decisions=(*billing.decisions, Decision(*asked, "paid")))
+    declined = Decision(*asked, "unknown user" if user.balance is None else "insufficient funds")
+    # Declining again, as a mutation may, is the same decision; charging again is another charge.
+    decisions = billing.decisions if declined in billing.decisions else (*billing.decisions, declined)
+    return billing._replace(user=user._replace(declined=declined), decisions=decisions)
 
 
 def settle(basket: Basket, decision: Decision, mutation: Mutation | None = None) -> Basket | Refusal:
