@@ -46,6 +46,7 @@ class Fault(StrEnum):
     DELIVERY_LOST = "source: gives up, event lost"
     DELIVERY_DEAD = "source: gives up, dead letter redriven"
     DELIVERY_FORGOTTEN = "source: restarts and forgets the answer"
+    DECISION_FORGED = "source: a decision with another sum, or another's user"
 
     # To an HTTP request.
     ANSWER_LOST = "client: never sees the answer"
@@ -73,6 +74,8 @@ TO_DELIVERY = (
     *(Fault.DELIVERED_TWICE, Fault.DELIVERED_AGAIN, Fault.DELIVERY_LOST, Fault.DELIVERY_DEAD),
     Fault.DELIVERY_FORGOTTEN,
 )
+TO_DECISION = (*TO_DELIVERY, Fault.DECISION_FORGED)
+"""On its way to order_handler: what is forged for billing or notify is a matter of who may write to the topics."""
 TO_CALL = (Fault.ANSWER_LOST, Fault.SENT_TWICE)
 
 

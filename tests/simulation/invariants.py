@@ -178,6 +178,15 @@ def check(witness: Witness, holdings: Holdings) -> None:
     _check_answers(witness, baskets, holdings.accounts)
 
 
+def check_bounded(holdings: Holdings, most_paid: int, most_deposits: int) -> None:
+    """Check that arrays this long are archived, when nothing failed that archives them. Raises Anomaly."""
+    for account in holdings.accounts.values():
+        archived = account.get("archived", {})
+        paid = len(account.get("paid_baskets", [])) < most_paid or "paid" in archived
+        deposits = len(account.get("deposits", [])) < most_deposits or "deposits" in archived
+        holds(paid and deposits, "what outgrows an array is archived", account)
+
+
 def _charges(account: Document, archive: list[Document]) -> list[Document]:
     """Return each charge once, from the array and the archive, whose overlap a crash may leave."""
     array: list[Document] = account.get("paid_baskets", [])

@@ -15,7 +15,7 @@ from shop import mongo
 from shop.mongo import Document
 from shop.setup import setup
 from tests.simulation.faults import Faults, Hit
-from tests.simulation.invariants import Anomaly, Databases, check
+from tests.simulation.invariants import Anomaly, Databases, check, check_bounded
 from tests.simulation.processes import Fleet, fleet, seams
 from tests.simulation.world import World
 
@@ -62,7 +62,10 @@ class Simulation:
         with seams():
             try:
                 await world.run()
-                check(world.witness, await self._databases.holdings(world.workload.users))
+                holdings = await self._databases.holdings(world.workload.users)
+                check(world.witness, holdings)
+                if not faults.hits:
+                    check_bounded(holdings, world.longest_array("billing_handler"), world.longest_array("deposit_cash"))
             except Anomaly as broken:
                 anomaly = str(broken)
                 await world.stop()

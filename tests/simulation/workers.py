@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import uvloop
 
+from local.child import die_with_parent
 from tests.simulation.simulation import Simulation, simulation
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ def _worker(work: Callable[[Simulation, T], Awaitable[R]], todo: "Queue[T | None
             while (wanted := await asyncio.to_thread(todo.get)) is not None:
                 done.put(await work(running, wanted))
 
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers in order
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

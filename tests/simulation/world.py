@@ -7,9 +7,10 @@ call of a client, a tick - waits in a list, and the seed chooses. Nothing else d
 import inspect
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
@@ -18,7 +19,7 @@ from starlette.responses import Response
 
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.settings import ArrayLimits
-from tests.simulation.faults import TO_CALL, TO_DELIVERY, Fault, Faults, Hit
+from tests.simulation.faults import TO_CALL, TO_DECISION, TO_DELIVERY, Fault, Faults, Hit
 from tests.simulation.invariants import Anomaly, Databases, Witness
 from tests.simulation.processes import Activity, Done, Fleet, Process, request
 from tests.simulation.workload import Call, Workload
@@ -81,12 +82,16 @@ class World:
         self.workload = Workload(seed, prefix)
         self.witness = Witness(self.workload.users)
         self.history: list[str] = []
+        self.most_in_hand = Counter[str]()
+        """The most requests that the processes of a function had in hand at the same time."""
         self._random = Random(f"schedule {seed}")
         self._prefix = prefix
         self._fleet = fleet
         self._databases = databases
         self._skipped = skipped
         self._haste = self._random.choice((0.05, 0.15, 0.4))  # how likely the next thing to happen is a call
+        self._holds = self._random.choice((0.02, 0.08, 0.2))
+        self._releases = self._random.choice((0.01, 0.03, 0.1))
         for processes in fleet.values():
             for process in processes:
                 process.limits = self._random.choice(_LIMITS)
@@ -96,6 +101,7 @@ class World:
         self._ended = 0
         self._steps = 0
         self._names: dict[str, str] = {}
+        self._given: set[str] = set()
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -146,7 +152,7 @@ class World:
         if self._steps > _MOST_STEPS:
             raise Anomaly(f"there is no end to it: {_MOST_STEPS} steps")
         free = [pending for pending in self._pending if pending.held is None]
-        candidates = free if free and self._random.random() < 0.97 else self._pending
+        candidates = free if free and self._random.random() > self._releases else self._pending
         chosen = self._random.choice(candidates)
         self._pending.remove(chosen)
         if chosen.held is not None:
@@ -155,7 +161,7 @@ class World:
         self.witness.raise_anomaly()
 
     def _will(self, happen: Callable[[], Awaitable[None]], activity: Activity | None = None) -> None:
-        held = self.faults.decide((Fault.HELD,))
+        held = self.faults.decide((Fault.HELD,), rate=self._holds)
         self._pending.append(_Pending(happen, activity, held, self._ended))
 
     def note(self, line: str) -> None:
@@ -166,6 +172,10 @@ class World:
     def _name(self, basket: str) -> str:
         return self._names.setdefault(basket, f"basket {len(self._names) + 1}")
 
+    def longest_array(self, function: str) -> int:
+        """Return how long an array may grow, without faults, before something is archived."""
+        return max(process.limits.limit for process in self._fleet[function]) + self.most_in_hand[function]
+
     # --- processes ---------------------------------------------------------------------------------------------------
 
     async def _start(
@@ -173,6 +183,8 @@ class World:
     ) -> None:
         """Give a request to one of the function's processes."""
         process = self._random.choice(self._fleet[function])
+        in_hand = sum(p.activity is not None and p.activity.process in self._fleet[function] for p in self._pending)
+        self.most_in_hand[function] = max(self.most_in_hand[function], in_hand + 1)
         activity = Activity(process, request(method, headers, body), self, what, done)
         self.note(f"{process.name} takes {what}")
         await activity.start()
@@ -251,7 +263,8 @@ class World:
             replayed = "idempotent-replayed" in response.headers
             body = json.loads(bytes(response.body))
             self.note(f"    { ({name: body[name] for name in _TOLD if name in body}) }")
-            if call.function == "get_basket" and response.status_code == 200:
+            if call.function == "get_basket" and response.status_code == 200 and body["basket"] not in self._given:
+                self._given.add(body["basket"])
                 await self._databases.check_earlier_baskets_paid(call.user, body["basket"])
             sent.answered(response.status_code, body, replayed=replayed)
             if response.status_code == 200 and not answer_lost:
@@ -289,7 +302,7 @@ class World:
 
     async def _deliver(self, delivery: Delivery) -> None:
         function, record = delivery.function, delivery.record
-        hit = self.faults.decide(TO_DELIVERY)
+        hit = self.faults.decide(TO_DECISION if function == "order_handler" else TO_DELIVERY)
         fault = hit.fault if hit else None
         what = self._describe(record)
         if hit:
@@ -305,6 +318,8 @@ class World:
                 self._will_deliver(function, record)
             case Fault.DELIVERED_AGAIN:
                 self._deliver_to_all(self._random.choice(self._records))
+            case Fault.DECISION_FORGED:
+                await self._forge(record)
 
         async def done(response: Response | None) -> None:
             status = None if response is None else response.status_code
@@ -318,6 +333,25 @@ class World:
                 self._dead_letters.append(delivery)
 
         await self._start(function, what, "POST", record.headers, record.data, done)
+
+    async def _forge(self, record: Record) -> None:
+        """Deliver a decision that billing never made: it is refused, unless it is too old to matter."""
+        event = PaymentDecided.FromString(record.data)
+        if self._random.random() < 0.5:
+            event.sum += 1
+        else:
+            event.user += "'s friend"
+
+        async def done(response: Response | None) -> None:
+            older = response is not None and response.status_code == 200 and event.user == record.event.user
+            refused = response is None or response.status_code in (422, 503)
+            if not refused and not older:
+                raise Anomaly("order_handler took a forged decision")
+
+        forged = replace(record, event=event, data=event.SerializeToString(deterministic=True))
+        await self._start(
+            "order_handler", f"forged {self._describe(forged)}", "POST", forged.headers, forged.data, done
+        )
 
     @staticmethod
     def _describe(record: Record) -> str:
