@@ -3,11 +3,13 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from shop import emission
+from shop import emission, mongo, settings
+from shop.setup import COLLECTIONS
 from tests import openapi
 from tests.asgi import Answer, call
 from tests.sink import Sink
@@ -73,6 +75,14 @@ class Client:
             event = self.sink.received.pop(0)
             for consumer in CONSUMERS[event.header("ce-type") or ""]:
                 assert (await call(consumer, headers=event.headers, body=event.body)).status == 200
+
+
+async def everything() -> list[Any]:
+    """Return what is stored, all of it."""
+    return [
+        await mongo.client()[settings.database(collection.service)][collection.name].find().sort("_id").to_list()
+        for collection in COLLECTIONS
+    ]
 
 
 @pytest.fixture

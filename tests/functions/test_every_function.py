@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from shop import edge, mongo, settings
-from shop.setup import COLLECTIONS
+from shop import billing, edge, mongo
 from tests import openapi
 from tests.asgi import call
-from tests.functions.conftest import Client
+from tests.functions.conftest import Client, everything
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 
@@ -39,14 +37,6 @@ def with_field(name: str, path: str, raw: bytes) -> bytes:
     """Return the path's request with one value replaced by this JSON, as it is."""
     fields = {**VALID[path][1], name: "REPLACED"}
     return json.dumps(fields).encode().replace(b'"REPLACED"', raw)
-
-
-async def everything() -> list[Any]:
-    """Return what is stored, all of it."""
-    return [
-        await mongo.client()[settings.database(collection.service)][collection.name].find().sort("_id").to_list()
-        for collection in COLLECTIONS
-    ]
 
 
 @pytest.fixture
@@ -291,3 +281,18 @@ async def test_health_is_answered_without_mongodb(databases: None) -> None:
         for method in ("GET", "HEAD", "POST"):
             assert (await call(operation["operationId"], method, path="/healthz")).status == 200
     assert mongo._client is None
+
+
+async def test_a_bug_is_500_without_a_trace(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer has the form of every error; the trace is in the log and nowhere else."""
+
+    async def create_user(user: str) -> bool:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(billing, "create_user", create_user)
+    answer = await client.post("/CreateUser", {"user": "Pavel"})
+    assert answer.status == 500
+    assert "secret" not in answer.text
+    assert any(record.exc_info for record in caplog.records)
