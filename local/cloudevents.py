@@ -26,13 +26,16 @@ _NULLABLE = (*_ATTRIBUTES, "data_base64")  # in JSON, null is the same as absent
 _OTHER = r"%[0-9A-Fa-f]{2}|[^\x00-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 _PATH = rf"(?:[\w\-.!~*'():@&=+$,;/]|{_OTHER})"
 _QUERY = rf"(?:[\w\-.!~*'():@&=+$,;/?\[\]]|{_OTHER})"
-_AUTHORITY = rf"(?:(?:[\w\-.!~*'():@&=+$,;\[\]]|{_OTHER})+|(?=[/?#]))"
+_SCHEME = r"[a-z][a-z0-9+.\-]*:"
+_AUTHORITY = rf"(?:(?:[\w\-.!~*'():@&=+$,;]|{_OTHER})+|(?:[^@/?#\[]*@)?\[[0-9a-f:.%]+\](?::\d*)?|(?=[/?#]))"
+_HIERARCHY = rf"(?://{_AUTHORITY}|(?!//)){_PATH}*(?:\?{_QUERY}*)?"
 _URI = re.compile(
-    rf"(?:[a-z][a-z0-9+.\-]*:(?=[^#])|(?![^/?#]*:))(?://{_AUTHORITY})?{_PATH}*(?:\?{_QUERY}*)?(?:\#{_QUERY}*)?",
+    rf"(?:{_SCHEME}(?=/){_HIERARCHY}|{_SCHEME}(?!/){_QUERY}+|(?![^/?#]*:){_HIERARCHY})(?:\#{_QUERY}*)?",
     re.ASCII | re.IGNORECASE,
 )
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(?:\.(\d{0,9}))?)?(Z|[+-]\d\d:\d\d(?::\d\d)?)", re.ASCII | re.IGNORECASE
+    r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(?:\.(\d{0,9}))?)?(Z|[+-](?:(?:0\d|1[0-7])(?::[0-5]\d(?::[0-5]\d)?)?|18(?::00)?))",
+    re.ASCII | re.IGNORECASE,
 )
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -179,9 +182,10 @@ def _normal_time(text: str) -> str:
     seconds = (seconds or ":00")[:3]
     fraction = (fraction or "").rstrip("0")
     try:
-        dt.datetime.fromisoformat(f"{date}T{minutes}{seconds}{'+00:00' if zone in 'zZ' else zone}")
+        dt.datetime.fromisoformat(f"{date}T{minutes}{seconds}")
     except ValueError as error:
         raise NotAnEventError(f"time {text!r}: {error}") from error
+    zone = f"{zone}:00" if len(zone) == 3 else zone
     zone = "Z" if zone in ("z", "+00:00", "-00:00") else zone
     return f"{date}T{minutes}{seconds}{'.' if fraction else ''}{fraction}{zone}"
 

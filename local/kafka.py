@@ -67,7 +67,7 @@ def ensure_jars(progress: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Return the jars of Kafka, downloading those that are not there yet.
 
     The first time takes some 10 s, and `progress` is told about each jar; later ones need no network. Every jar is
-    compared with the lock every time (0.1 s for 43 MB); one that differs, such as the half of an interrupted download,
+    compared with the lock every time (0.05 s for 43 MB); one that differs, such as the half of an interrupted download,
     is downloaded again, once.
     """
     JARS.mkdir(parents=True, exist_ok=True)
@@ -141,12 +141,15 @@ class Kafka:
                 raise self._failed("its folder could not be formatted")
         await self._run(jars, "kafka.Kafka", str(properties))
         ready, ended = asyncio.create_task(self._answers()), asyncio.create_task(self._ended())
-        done, _ = await asyncio.wait((ready, ended), timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        ended.cancel()
+        try:
+            done, _ = await asyncio.wait((ready, ended), timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            ended.cancel()
         if ready not in done:
             await self.kill()
             raise self._failed("it ended" if ended in done else f"it did not answer within {_START_TIMEOUT_S} s")
+        await ready
 
     async def stop(self) -> None:
         """Stop it in order (SIGTERM; SIGKILL when that takes too long) and wait until it is gone."""

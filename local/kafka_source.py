@@ -25,6 +25,7 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -32,12 +33,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from local import cloudevents
 from local.cloudevents import Event, NotAnEventError
@@ -49,6 +49,7 @@ _log = logging.getLogger("kafka_source")
 _MAX_POLL_RECORDS = 50
 _POLL_S = 0.25  # how long a poll waits for the first record, and how long a stop may have to wait for it
 _COMMIT_INTERVAL_S = 5
+_CLOSE_TIMEOUT_S = 2
 _ERROR_DATA_BYTES = 1024
 _RETRYABLE = (404, 408, 409, 429)  # and all from 500
 
@@ -303,7 +304,7 @@ Queued = tuple[Record, Progress, bool]
 class Source:
     """One KafkaSource: a consumer, and the requests of the records in progress.
 
-    All state belongs to the event loop. The consumer's calls block, so they are made, one at a time, in a thread.
+    All state belongs to the event loop. Calls of the consumer that block are made, one at a time, in a thread.
     """
 
     def __init__(self, config: dict[str, Any], bootstrap_servers: str) -> None:
@@ -318,7 +319,7 @@ class Source:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
         self._outage = OutageLog(_log, f"source={self.name}")
         group = {"bootstrap.servers": bootstrap_servers, "group.id": config["consumer_group"]}
-        self._consumer = Consumer({**_CONSUMER, **group, **self._outage.settings})
+        self._consumer = Consumer({**_CONSUMER, **group, **self._outage.settings, "on_commit": self._on_commit})
         self._progress: dict[Place, Progress] = {}
         self._queues: dict[Place, deque[Queued]] = {}  # of ordered partitions, the record in progress in front
         self._tasks: set[asyncio.Task[None]] = set()
@@ -345,8 +346,8 @@ class Source:
             self._closing = True
             for task in [committing, *self._tasks]:
                 task.cancel()
-            await self._in_thread(self._consumer.close)
-            self._thread.shutdown()
+            await asyncio.wait([self._in_thread(self._consumer.close)], timeout=_CLOSE_TIMEOUT_S)
+            self._thread.shutdown(wait=False)
             self._sink.close()
             if self._dead_letters:
                 self._dead_letters.close()
@@ -451,17 +452,20 @@ class Source:
     async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(_COMMIT_INTERVAL_S)
-            offsets = self._committable()
-            if not offsets:
-                continue
-            try:
-                await self._in_thread(partial(self._consumer.commit, offsets=offsets, asynchronous=False))
-            except KafkaException as error:  # the next round tries again
-                _log.warning("not-committed source=%s reason=%s", self.name, json.dumps(str(error)))
-                continue
-            for offset in offsets:
-                if progress := self._progress.get((offset.topic, offset.partition)):
-                    progress.committed = offset.offset
+            if offsets := self._committable():
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """Hear, in the thread, what became of a commit; after a failure the next one tries again."""
+        if error is None:
+            self._loop.call_soon_threadsafe(self._note_committed, offsets)
+        else:
+            _log.warning("not-committed source=%s reason=%s", self.name, json.dumps(str(error)))
+
+    def _note_committed(self, offsets: list[TopicPartition]) -> None:
+        for offset in offsets:
+            if progress := self._progress.get((offset.topic, offset.partition)):
+                progress.committed = offset.offset
 
     def _committable(self) -> list[TopicPartition]:
         return [
@@ -557,6 +561,8 @@ def main() -> None:
     """Read the configuration that the command line names, and run."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     uvloop.run(serve(json.loads(Path(sys.argv[1]).read_text())))
+    # With Kafka away a consumer may go on closing for 10 s, in a thread that would keep the process.
+    os._exit(0)
 
 
 if __name__ == "__main__":

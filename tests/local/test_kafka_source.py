@@ -192,6 +192,23 @@ async def test_overrides_replace_attributes(kafka: Kafka, sink: ScriptedSink, tm
     await running.end()
 
 
+async def test_a_null_header_takes_the_plain_records_of_its_poll_along(
+    kafka: Kafka, sink: ScriptedSink, tmp_path: Path
+) -> None:
+    """Records that would be wrapped are lost with the one that cannot be; an event between them is delivered."""
+    topic = "source-null-header"
+    await create_topics(kafka.bootstrap_servers, {topic: 1})
+    kafka_producer = producer(kafka)
+    for headers in ([], [("x", None)], [*EVENT.items(), ("ce_id", b"7")], []):
+        kafka_producer.produce(topic, b"{}", headers=headers)
+    assert kafka_producer.flush(30) == 0
+    running = await source(kafka, topic, sink, tmp_path).start()
+    await _wait_committed(kafka, topic, 4)
+    assert ids(sink) == [7]
+    assert running.log.read_text().count(" lost ") == 3
+    await running.end()
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("PT0.25S", 0.2), ("PT0.05S", 0), ("PT1M0.5S", 60.5), ("P1DT1H", 90_000), ("PT0,3S", 0.3), ("P2W", 1_209_600)],
