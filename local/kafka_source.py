@@ -66,6 +66,8 @@ _CONSUMER = {
     "reconnect.backoff.max.ms": 1_000,
 }
 
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
+
 _T = TypeVar("_T")
 Place = tuple[str, int]
 """Topic and partition."""
@@ -271,7 +273,8 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 
 
 def _utf8(value: bytes | None) -> str | None:
-    return None if value is None else value.decode(errors="replace")
+    # Java replaces an encoded surrogate as a whole, Python each of its bytes.
+    return None if value is None else _SURROGATE.sub(b"\xff", value).decode(errors="replace")
 
 
 @dataclass
