@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.asgi import call
 from tests.functions.conftest import Client
 
 
@@ -158,3 +159,29 @@ async def test_without_a_place_to_emit_to_nothing_is_ordered(
     answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket})
     assert (answer.status, variable in answer.message, "retry-after" in answer.headers) == (503, True, False)
     assert (await client.get("/GetOrder", {"user": "Pavel", "basket": basket})).json["attempt"] == 0
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def test_the_trace_of_an_order_goes_on_with_its_events(client: Client) -> None:
+    """From the request to the payment, and from there to the decision."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=TRACE)
+    (requested,) = client.sink.received
+    assert requested.header("traceparent") == requested.header("ce-traceparent") == TRACE
+    assert (await call("billing_handler", headers=requested.headers, body=requested.body)).status == 200
+    _, decided = client.sink.received
+    assert decided.header("traceparent") == decided.header("ce-traceparent") == TRACE
+
+
+@pytest.mark.parametrize("traceparent", ["", "x", TRACE.upper(), TRACE + "-x", TRACE + "\t", "ü" * 55])
+async def test_what_is_no_trace_is_not_passed_on(client: Client, traceparent: str) -> None:
+    """Nor is that of the request before it."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    for trace in (TRACE, traceparent):
+        await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=trace)
+    assert client.sink.received[0].header("traceparent") == TRACE
+    assert client.sink.received[1].header("traceparent") is client.sink.received[1].header("ce-traceparent") is None
