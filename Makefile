@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 PORT ?= 8080
-SEEDS ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=shop schema/*.proto
@@ -36,10 +35,10 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SEED=123 runs that one again)
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the simulation must find each
-	@$(BIN)/python -m tests.simulation --mutants --seeds $(SEEDS)
+	@$(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop

@@ -46,7 +46,7 @@ class Fault(StrEnum):
     DELIVERY_LOST = "source: gives up, event lost"
     DELIVERY_DEAD = "source: gives up, dead letter redriven"
     DELIVERY_FORGOTTEN = "source: restarts and forgets the answer"
-    DECISION_FORGED = "source: a decision with another sum, or another's user"
+    DECISION_FORGED = "source: a forged decision, of another sum or user"
 
     # To an HTTP request.
     ANSWER_LOST = "client: never sees the answer"
@@ -75,7 +75,7 @@ TO_DELIVERY = (
     Fault.DELIVERY_FORGOTTEN,
 )
 TO_DECISION = (*TO_DELIVERY, Fault.DECISION_FORGED)
-"""On its way to order_handler: what is forged for billing or notify is a matter of who may write to the topics."""
+"""What is forged for billing is not here: who may write to the topics is a matter of deployment."""
 TO_CALL = (Fault.ANSWER_LOST, Fault.SENT_TWICE)
 
 

@@ -90,6 +90,10 @@ class Witness:
         if function == "notify_handler" and isinstance(event, PaymentDecided):
             self.notified[event.basket, event.attempt] = event
 
+    def was_notified(self, event: PaymentRequested | PaymentDecided) -> bool:
+        """Tell whether notify has answered 200 to a decision."""
+        return (event.basket, event.attempt) in self.notified
+
     def raise_anomaly(self) -> None:
         """Raise what was wrong with an event, if anything was."""
         if self._anomaly is not None:
@@ -149,7 +153,7 @@ class Databases:
             baskets=await self._baskets.find(its, sort=[("user", 1), ("number", 1)]).to_list(),
             paid_archive=await self._paid.find(its).to_list(),
             deposit_archive=await self._deposits.find(its).to_list(),
-            notifications=await self._notifications.find(its).to_list(),
+            notifications=await self._notifications.find(its, sort=[("_id", 1)]).to_list(),
         )
 
     async def clear(self) -> None:
@@ -185,6 +189,16 @@ def check_bounded(holdings: Holdings, most_paid: int, most_deposits: int) -> Non
         paid = len(account.get("paid_baskets", [])) < most_paid or "paid" in archived
         deposits = len(account.get("deposits", [])) < most_deposits or "deposits" in archived
         holds(paid and deposits, "what outgrows an array is archived", account)
+
+
+def check_unchanged(before: Holdings, after: Holdings) -> None:
+    """Check that events delivered again changed nothing; what is overdue may be archived. Raises Anomaly."""
+    holds(before.baskets == after.baskets, "a replay changes no basket", before.baskets, after.baskets)
+    same = before.notifications == after.notifications
+    holds(same, "a replay sends no notification again", before.notifications, after.notifications)
+    for user, account in before.accounts.items():
+        same = all(account.get(name) == after.accounts[user].get(name) for name in ("balance", "declined"))
+        holds(same, "a replay changes no balance and no decline", account, after.accounts[user])
 
 
 def _charges(account: Document, archive: list[Document]) -> list[Document]:

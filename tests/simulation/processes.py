@@ -133,6 +133,7 @@ _COMMANDS = {
     "find_one_and_update": "findAndModify",
     "update_one": "update",
     "bulk_write": "update",
+    "insert_one": "insert",
 }
 
 
