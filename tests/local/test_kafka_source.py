@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from local.cloudevents import Event
+from local.delivery import Delivery, dead_letter, duration_s
 from local.http1 import Client, Response
 from local.kafka import Kafka, create_topics
-from local.kafka_source import Delivery, Progress, dead_letter, duration_s
+from local.kafka_source import Progress
 from tests.local.kafka_fixtures import StandIn, committed, producer, wait_until
 from tests.local.scripted_sink import ScriptedSink
 
