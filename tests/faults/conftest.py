@@ -14,7 +14,7 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Syst
     """Run the whole system; tests keep apart by their users."""
     folder = tmp_path_factory.mktemp("faults")
     settings = Settings(folder=folder, port=0, mongodb_port=0, kafka_port=0, sink_port=0)
-    async with running(settings, repeat=True) as system:
+    async with running(settings) as system:
         yield system
 
 

@@ -1,15 +1,14 @@
 """The running system with everything a test of faults needs at hand: to break it, to look into it, to wait for it."""
 
-import asyncio
 import base64
 import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 from bson import ObjectId
@@ -22,9 +21,10 @@ from local.settings import Settings
 from local.stack import Stack
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from tests.faults.customers import Shop
+from tests.faults.replica_set import ReplicaSet
 from tests.faults.topics import DEAD_LETTERS, Record, Topics, record_of
+from tests.faults.waiting import eventually
 
-T = TypeVar("T")
 Document = dict[str, Any]
 
 CONSUMERS = ("billing-handler", "order-handler", "notify-handler")
@@ -42,23 +42,6 @@ _PATCHES = [
 ]
 
 
-async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = 45) -> T:
-    """Return the first result of `condition` that is true.
-
-    Raises TimeoutError, after `timeout_s` seconds, with the last result.
-    """
-    result: object = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                result = last = await condition()
-                if last:
-                    return last
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise TimeoutError(f"not within {timeout_s} s; the last result was {result!r}") from None
-
-
 @dataclass(frozen=True)
 class System:
     """A stack, its customers' client, its topics and its databases."""
@@ -67,6 +50,8 @@ class System:
     shop: Shop
     topics: Topics
     mongo: AsyncMongoClient[Document]
+    replica_set: ReplicaSet | None = None
+    """The MongoDB of the stack, when it is not the stack's own mongod."""
 
     def collection(self, name: str) -> AsyncCollection[Document]:
         """Return a collection by its full name, `orders.baskets`, to be read as the functions read it."""
@@ -96,6 +81,20 @@ class System:
             with contextlib.suppress(TimeoutError):
                 return str(await eventually(lambda: self._decided(basket), timeout_s=5))
         raise TimeoutError(f"ten resends have not settled {basket}")
+
+    async def all_settled(self, users: Sequence[str]) -> None:
+        """Let resend_orders tick until no basket of these users is `ordered`, and wait until all is consumed."""
+
+        async def none_ordered() -> bool:
+            under_way = {"user": {"$in": users}, "status": "ordered"}
+            return await self.collection("orders.baskets").find_one(under_way) is None
+
+        for _ in range(10):
+            with contextlib.suppress(TimeoutError):
+                await eventually(none_ordered, timeout_s=5)
+                return await self.drained()
+            await self.resend(*users)
+        raise TimeoutError("ten resends have not settled all orders")
 
     async def _decided(self, basket: str) -> str | None:
         status: str = (await self.basket(basket))["status"]
@@ -207,15 +206,15 @@ class System:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, repeat: bool, patches: Sequence[Patch] = ()) -> AsyncIterator[System]:
-    """Run a stack with small arrays and short retries; with `repeat`, every event in it is delivered twice."""
+async def running(settings: Settings, replica_set: ReplicaSet | None = None) -> AsyncIterator[System]:
+    """Run a stack with small arrays and short retries, in which every event is delivered twice."""
     async with (
-        Stack(settings, patches=[*_PATCHES, *patches], env_overrides=_ENVIRONMENTS) as stack,
-        Topics(stack.kafka_bootstrap_servers, repeat=repeat) as topics,
+        Stack(settings, patches=_PATCHES, env_overrides=_ENVIRONMENTS) as stack,
+        Topics(stack.kafka_bootstrap_servers) as topics,
         AsyncMongoClient[Document](stack.mongodb_uri, tz_aware=True, w="majority") as mongo,
     ):
         shop = Shop(stack.url)
         try:
-            yield System(stack, shop, topics, mongo)
+            yield System(stack, shop, topics, mongo, replica_set)
         finally:
             await shop.close()

@@ -10,8 +10,9 @@ import aiohttp
 
 from local.stack import KAFKA_SINK, KAFKA_SOURCE
 from tests.faults.customers import Reply, Shop
-from tests.faults.system import Document, System, eventually
+from tests.faults.system import Document, System
 from tests.faults.topics import PAYMENTS, RESULTS
+from tests.faults.waiting import eventually
 
 
 async def test_an_order_whose_function_dies_before_it_emits_is_paid_by_resend(system: System, shop: Shop) -> None:

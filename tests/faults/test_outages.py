@@ -7,8 +7,9 @@ from bson import Int64, ObjectId
 
 from local.stack import KAFKA, KAFKA_SINK, MONGOD
 from tests.faults.customers import Shop, new_user
-from tests.faults.system import System, eventually
+from tests.faults.system import System
 from tests.faults.topics import PAYMENTS
+from tests.faults.waiting import eventually
 
 
 async def test_an_order_made_while_kafka_is_down_is_accepted_and_paid_once_it_is_back(

@@ -13,12 +13,14 @@ from typing import Self
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
 )
 
+from local.kafka import client
 from shop.messages import event_id, happened_at, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
@@ -78,9 +80,8 @@ class Topics:
     So whatever runs while this does has every event delivered twice, concurrently, late and out of order.
     """
 
-    def __init__(self, bootstrap_servers: str, *, repeat: bool, seed: int = 0) -> None:
+    def __init__(self, bootstrap_servers: str, seed: int = 0) -> None:
         self._bootstrap_servers = bootstrap_servers
-        self._repeated = (PAYMENTS, RESULTS) if repeat else ()
         self._random = random.Random(seed)
         self._records: dict[str, list[Record]] = {PAYMENTS: [], RESULTS: [], DEAD_LETTERS: []}
         self._due: list[tuple[float, int, Record]] = []
@@ -129,16 +130,42 @@ class Topics:
         except KafkaException:  # Kafka is away, and nobody knows
             return False
 
-    def _lag(self, group: str) -> int:
-        topic = PAYMENTS if group == "billing-handler" else RESULTS
-        consumer = self._consumer(group)  # it never joins the group
+    def expire(self, topic: str, keep: int = 0) -> None:
+        """Delete records as retention does, but the last `keep` of each partition."""
+        consumer = self._consumer("bystander")
         try:
-            places = _places(consumer, topic)
-            ends = [consumer.get_watermark_offsets(place, timeout=5)[1] for place in places]
-            committed = consumer.committed(places, timeout=5)
+            ends = [
+                TopicPartition(place.topic, place.partition, max(low, high - keep))
+                for place, (low, high) in _watermarks(consumer, topic)
+            ]
         finally:
             consumer.close()
-        return sum(end - max(0, place.offset) for end, place in zip(ends, committed, strict=True))
+        admin = client(self._bootstrap_servers)  # its futures need it alive
+        for deleted in admin.delete_records(ends).values():
+            deleted.result(timeout=30)
+
+    def rewind(self, group: str) -> None:
+        """Set a consumer group, which must have no members, back to the beginning of its topic."""
+        consumer = self._consumer(group)
+        try:
+            starts = [
+                TopicPartition(place.topic, place.partition, low)
+                for place, (low, _) in _watermarks(consumer, _topic_of(group))
+            ]
+        finally:
+            consumer.close()
+        admin = client(self._bootstrap_servers)
+        wanted = [ConsumerGroupTopicPartitions(group, starts)]
+        admin.alter_consumer_group_offsets(wanted)[group].result(timeout=30)
+
+    def _lag(self, group: str) -> int:
+        consumer = self._consumer(group)  # it never joins the group
+        try:
+            marks = _watermarks(consumer, _topic_of(group))
+            committed = consumer.committed([place for place, _ in marks], timeout=5)
+        finally:
+            consumer.close()
+        return sum(high - max(low, done.offset) for (_, (low, high)), done in zip(marks, committed, strict=True))
 
     def _consumer(self, group: str) -> Consumer:
         config = {
@@ -164,7 +191,7 @@ class Topics:
 
     def _note(self, record: Record) -> None:
         self._records[record.topic].append(record)
-        if record.topic in self._repeated and not record.is_repetition:
+        if record.topic != DEAD_LETTERS and not record.is_repetition:
             delay_s = self._random.choice([0.0, self._random.uniform(0, _LATEST_S)])
             heapq.heappush(self._due, (time.monotonic() + delay_s, self._random.getrandbits(62), _again(record)))
 
@@ -180,3 +207,12 @@ def _again(record: Record) -> Record:
 def _places(consumer: Consumer, topic: str) -> list[TopicPartition]:
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     return [TopicPartition(topic, partition) for partition in partitions]
+
+
+def _watermarks(consumer: Consumer, topic: str) -> list[tuple[TopicPartition, tuple[int, int]]]:
+    """Return each partition with the offsets of its first record and behind its last one."""
+    return [(place, consumer.get_watermark_offsets(place, timeout=10)) for place in _places(consumer, topic)]
+
+
+def _topic_of(group: str) -> str:
+    return PAYMENTS if group == "billing-handler" else RESULTS
