@@ -12,7 +12,7 @@ TESTABLE := $(VENV)/dev.done $(BIN)/orders
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test simulate mutants check schema fmt lock clean
+.PHONY: help run demo bench test simulate mutants faults check schema fmt lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SE
 
 mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the simulation must find each
 	@$(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
+
+faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 for that order again)
+	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop
