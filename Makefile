@@ -41,7 +41,7 @@ mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the si
 	@$(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
 
 faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 for that order again)
-	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop

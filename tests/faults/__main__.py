@@ -1,6 +1,6 @@
 """Rounds of all faults under load, in random order, for as long as asked: `python -m tests.faults --minutes 30`.
 
-One stack on a replica set of three; every round has its own customers, and all of them are audited once more at the end.
+One stack on a replica set of three; every round has its own customers, all of whom are audited again at the end.
 Exit status 0 when nothing was lost, charged twice or contradicted; 1 otherwise.
 """
 
