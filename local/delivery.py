@@ -89,17 +89,14 @@ class Sender:
             UndeliveredError: it was not taken.
 
         """
-        try:
-            headers = self._fixed + [(name, encode_value(value)) for name, value in event.headers("ce-")]
-        except ValueError as error:
-            raise UndeliveredError(str(error), attempts=0) from error
+        headers = self._fixed + _encode(event.headers("ce-"), 0)
         for attempt in range(self._delivery.retry + 1):
             if attempt:
                 wait_s = self._delivery.wait_s(attempt)
                 if wait_s < 0.001:  # the real one's timer refuses this, and that failure hides the answer
                     raise UndeliveredError("the delay of the retry is 0", attempt)
                 await asyncio.sleep(wait_s)
-            trace = [(name, encode_value(value)) for name, value in cloudevents.continue_trace(record_headers)]
+            trace = _encode(cloudevents.continue_trace(record_headers), attempt)
             try:
                 response = await self._client.post(headers + trace, event.data or b"")
             except NoResponseError as error:
@@ -115,6 +112,13 @@ class Sender:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _encode(headers: list[tuple[str, str]], attempts: int) -> list[tuple[str, bytes]]:
+    try:
+        return [(name, encode_value(value)) for name, value in headers]
+    except ValueError as error:
+        raise UndeliveredError(str(error), attempts) from error
 
 
 def dead_letter(event: Event, destination: str, response: Response | None) -> Event:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.cloudevents import Event
-from local.delivery import Delivery, dead_letter, duration_s
+from local.delivery import Delivery, Sender, UndeliveredError, dead_letter, duration_s
 from local.http1 import Client, Response
 from local.kafka import Kafka, create_topics
 from local.kafka_source import Progress
@@ -250,6 +250,15 @@ def test_progress_commits_only_what_is_contiguous() -> None:
     assert progress.committable == 11
     progress.done(11)
     assert progress.committable == 12
+
+
+@pytest.mark.parametrize(("attribute", "baggage"), [("a\nb", "x"), ("x", "a\nb")])
+async def test_a_control_character_is_never_sent(attribute: str, baggage: str, sink: ScriptedSink) -> None:
+    """No request is made of an event that has one, in an attribute or in what is passed on with the trace."""
+    event = Event({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": attribute}, None)
+    with pytest.raises(UndeliveredError, match="control character"):
+        await Sender(sink.url, "shop", Delivery(retry=3)).send(event, [("baggage", baggage)])
+    assert sink.requests == []
 
 
 def test_a_dead_letter_names_the_error_above_what_the_answer_says() -> None:
