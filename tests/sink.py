@@ -75,6 +75,7 @@ class Sink:
             await reader.read()  # until the client gives up
         if status in (HANG, CLOSE):
             return False
-        writer.write(f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode())
+        location = "Location: /elsewhere\r\n" if status // 100 == 3 else ""
+        writer.write(f"HTTP/1.1 {status} Whatever\r\n{location}Content-Length: 0\r\n\r\n".encode())
         await writer.drain()
         return not self.closes_after_each

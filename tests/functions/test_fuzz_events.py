@@ -34,13 +34,15 @@ TIMEOUT_S = 5
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 
 users = st.sampled_from(["Pavel", "Павел", "$balance", "", "a\nb", "x" * 129]) | st.text(max_size=130)
-baskets = st.sampled_from([BASKET, BASKET.upper(), BASKET[1:], "0" * 24, ""])
+baskets = st.text("0123456789abcdef", min_size=24, max_size=24) | st.sampled_from(
+    [BASKET, BASKET.upper(), BASKET[1:], ""]
+)
 counts = st.sampled_from([0, 1, 2, 3, -1, MAX_INT64, MAX_INT64 - 1])
 sums = st.sampled_from([0, 1, 10, 10**12, 10**12 + 1, -1, MAX_INT64])
 seconds = st.sampled_from([0, 1785585600, -1, 253402300799, 253402300800, -62135596801]) | st.integers(
     -(2**63), 2**63 - 1
 )
-nanos = st.sampled_from([0, 120_000_000, 1, 999_999_999, -1, 2**31 - 1])
+nanos = st.sampled_from([0, 120_000_000, 120_001_000, 1, 999_999_999, -1, 2**31 - 1])
 
 
 def honest(function: str) -> PaymentRequested | PaymentDecided:
@@ -65,7 +67,8 @@ def events(draw: st.DrawFn, function: str) -> PaymentRequested | PaymentDecided:
         setattr(event, name, draw(FIELDS[name]))
     time = event.ordered_at if isinstance(event, PaymentRequested) else event.decided_at
     if draw(st.booleans()):
-        time.seconds, time.nanos = draw(seconds), draw(nanos)
+        time.seconds = draw(st.just(1785585600) | seconds)
+        time.nanos = draw(nanos)
     if isinstance(event, PaymentDecided):
         event.outcome, event.reason = draw(st.integers(0, 3)), draw(st.text(max_size=20))
     return event

@@ -114,7 +114,9 @@ async def test_sigterm_drains_what_is_in_flight(mongod: Mongod, shop: None) -> N
         async with asyncio.timeout(10):
             while await listens(create_user.port):  # noqa: ASYNC110 - another process; nobody tells
                 await asyncio.sleep(0.02)
-        writer.write(PAVEL)
+        for byte in PAVEL:  # a client that takes most of a second, longer than a process takes to end
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.05)
         assert (await asyncio.wait_for(read_answer(reader), 10)).status == 200
         writer.close()
         await asyncio.wait_for(create_user.process.wait(), 10)
