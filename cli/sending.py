@@ -1,0 +1,107 @@
+"""Deliver events as KafkaSource does: the same requests and the same retries, and no dead letters."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from cli.output import NotReachable
+from local.cloudevents import Event
+from local.delivery import Delivery, Sender, UndeliveredError
+
+RETRIES: Final = 3
+_BACKOFF: Final = Delivery(retry=RETRIES, backoff_delay_s=0.1)
+_CONNECT_S: Final = 5
+_RETRYABLE: Final = (404, 408, 409, 429)  # and all from 500, as with KafkaSource
+_ONCE: Final = Delivery(retry=0, timeout_s=30)  # one attempt; a function answers within 10 s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a function said in the end; `status` is None when it said nothing."""
+
+    status: int | None
+    reason: str
+    attempts: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether KafkaSource would count the event as delivered."""
+        return self.status is not None and self.status < 300
+
+    @property
+    def later(self) -> bool:
+        """Whether KafkaSource would have tried again: the function, or what it needs, is down."""
+        return self.status is None or self.status in _RETRYABLE or self.status >= 500
+
+
+class Target:
+    """One function, at a URL."""
+
+    def __init__(self, url: str, *, retries: int = RETRIES) -> None:
+        self.url = url
+        self._retries = retries
+        self._sender = Sender(url, "shop", _ONCE)
+
+    async def check(self) -> None:
+        """Make sure that somebody answers there. Raises NotReachable."""
+        parts = urlsplit(self.url)
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+        except (OSError, TimeoutError) as error:
+            raise NotReachable(f"nobody answers at {self.url}: {error}") from error
+        writer.close()
+
+    async def send(self, event: Event) -> Answer:
+        """Deliver one event, with retries."""
+        for attempt in range(self._retries + 1):
+            if attempt:
+                await asyncio.sleep(_BACKOFF.wait_s(attempt))
+            try:
+                await self._sender.send(event, [])
+            except UndeliveredError as failure:
+                response = failure.response
+                reason = response.body.decode(errors="replace") if response else str(failure)
+                answer = Answer(response.status if response else None, reason, attempt + 1)
+                if not answer.later:
+                    break
+            else:
+                return Answer(200, "", attempt + 1)
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._sender.close()
+
+
+async def send_all(
+    target: Target,
+    events: Iterable[Event],
+    told: Callable[[Event, Answer], None],
+    *,
+    concurrency: int,
+    rate: float | None = None,
+) -> None:
+    """Deliver events, so many at a time and at most `rate` a second, and tell of each answer.
+
+    Raises NotReachable when nobody answers at the target to begin with.
+    """
+    await target.check()
+    waiting = iter(events)
+    started, taken = asyncio.get_running_loop().time(), 0
+
+    async def work() -> None:
+        nonlocal taken
+        for event in waiting:
+            if rate is not None:
+                due = started + taken / rate
+                taken += 1
+                await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            told(event, await target.send(event))
+
+    try:
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+    finally:
+        target.close()
