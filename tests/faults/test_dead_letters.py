@@ -55,18 +55,18 @@ def poison(kind: str) -> Record:
             raise ValueError(kind)
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("bytes that are no message", "is not a shop.events.v1.PaymentRequested"),
-        ("no data", "user must have 1 to 128 characters"),
-        ("an event of another type", "this function takes shop.events.v1.PaymentRequested"),
-        ("JSON", "send application/protobuf"),
-        ("an id that is not its data's", "it was edited"),
-        ("a sum of nothing", "sum must be a whole number from 1"),
-        ("a negative sum", "sum must be a whole number from 1"),
-    ],
-)
+POISONS = {
+    "bytes that are no message": "is not a shop.events.v1.PaymentRequested",
+    "no data": "user must have 1 to 128 characters",
+    "an event of another type": "this function takes shop.events.v1.PaymentRequested",
+    "JSON": "send application/protobuf",
+    "an id that is not its data's": "it was edited",
+    "a sum of nothing": "sum must be a whole number from 1",
+    "a negative sum": "sum must be a whole number from 1",
+}
+
+
+@pytest.mark.parametrize(("kind", "reason"), POISONS.items(), ids=POISONS)
 async def test_a_poison_event_is_found_in_the_dead_letters_with_its_reason(
     system: System, shop: Shop, kind: str, reason: str
 ) -> None:

@@ -169,7 +169,10 @@ async def test_old_baskets_replayed_from_beyond_the_archive_change_nothing(syste
     assert await system.notified(user, 7) == sorted((id_, "paid") for id_ in ids)
 
 
-@pytest.mark.parametrize("name", ["Павел", "$balance", "$$NOW", "名前 с пробелом 🛒", 'a"b\\c{}.$', "x" * 128])
+NAMES = ["Павел", "$balance", "$$NOW", "名前 с пробелом 🛒", 'a"b\\c{}.$', "x" * 128]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["Cyrillic", "field", "variable", "many scripts", "punctuation", "long"])
 async def test_a_customer_of_any_name_is_served(system: System, shop: Shop, name: str) -> None:
     """Names of any script, names of MongoDB's fields and variables, and long ones go all the way."""
     user = await shop.account(100, name)
