@@ -14,7 +14,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, Protocol
 from unittest import mock
 
@@ -50,10 +49,13 @@ class Outside(Protocol):
 
 @dataclass(eq=False)
 class Process:
-    """One process of a function: its own connections, under its own name, and its own settings."""
+    """One process of a function, with its own settings."""
 
     name: str
     function: Function
+    revision: str
+    """The application name of its connections."""
+
     client: AsyncMongoClient[Document]
     limits: ArrayLimits
 
@@ -191,7 +193,7 @@ async def _operate(command: str, collection: str, act: Callable[..., Awaitable[A
 async def _at_fail_point(hit: Hit, process: Process, command: str, act: Callable[[], Awaitable[Any]]) -> Any:
     """Act while a fail point of mongod is set for this process and command."""
     point, configure = FAIL_POINTS[hit.fault], process.client.admin.command
-    data = {"failCommands": [command], "appName": process.name, **point.data}
+    data = {"failCommands": [command], "appName": process.revision, **point.data}
     before = await configure({"configureFailPoint": point.name, "mode": {"times": point.times}, "data": data})
     try:
         return await act()
@@ -294,26 +296,32 @@ Fleet = Mapping[str, list[Process]]
 
 @asynccontextmanager
 async def fleet(uri: str) -> AsyncIterator[Fleet]:
-    """Run the processes of all functions on a MongoDB."""
-    processes = {
-        function: [_process(function, f"{function}-{n}", uri) for n in range(count)]
-        for function, count in FUNCTIONS.items()
-    }
-    # After a network error the driver looks at the server again before it retries, at most twice a second. Here
-    # connections break all the time.
+    """Run the processes of all functions on a MongoDB, each in one of two revisions.
+
+    A revision's processes share their connections: with one operation in flight at a time nobody can tell, and twenty
+    clients would spend more time on watching the server than on using it.
+    """
+    # After a network error the driver looks at the server again before it retries, at most twice a second: too rarely
+    # for a server that closes connections all the time. A monitor that streams would wait for the server to tell that
+    # it is back, and this one was never away.
     with mock.patch.object(pymongo.common, "MIN_HEARTBEAT_INTERVAL", 0.01):
+        revisions = [
+            AsyncMongoClient[Document](uri, appname=f"revision-{n}", tz_aware=True, serverMonitoringMode="poll")
+            for n in range(1, max(FUNCTIONS.values()) + 1)
+        ]
         try:
-            yield processes
+            yield {function: _processes(function, revisions[:count]) for function, count in FUNCTIONS.items()}
         finally:
-            for process in chain(*processes.values()):
-                await process.client.close()
+            for client in revisions:
+                await client.close()
 
 
-def _process(function: str, name: str, uri: str) -> Process:
-    module = importlib.import_module(f"functions.{function}.main")
-    # Streaming monitors learn that a server is back when the server says so, which one that never left does not.
-    client = AsyncMongoClient[Document](uri, appname=name, tz_aware=True, serverMonitoringMode="poll")
-    return Process(name, getattr(module, function), client, settings.array_limits())
+def _processes(function: str, revisions: list[AsyncMongoClient[Document]]) -> list[Process]:
+    work = getattr(importlib.import_module(f"functions.{function}.main"), function)
+    return [
+        Process(f"{function}-{n}", work, f"revision-{n}", client, settings.array_limits())
+        for n, client in enumerate(revisions, 1)
+    ]
 
 
 def request(method: str, headers: Mapping[str, str], body: bytes) -> Request:
