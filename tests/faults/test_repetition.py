@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from local.stack import KAFKA_SOURCE
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from tests.faults.customers import Shop, new_user
 from tests.faults.system import System
@@ -117,6 +118,24 @@ async def test_an_order_repeated_after_its_decline_without_an_attempt_is_a_new_o
     assert (again.status, again.replayed, again.body["attempt"]) == (200, False, 2)
     assert await system.settled(basket) == "paid"
     assert await shop.balance(user) == 95
+
+
+async def test_a_late_decision_of_an_older_attempt_does_not_settle_the_later_one(system: System, shop: Shop) -> None:
+    """The decline comes again while the second attempt, for the same sum, is under way: it stays so, and is paid."""
+    user = await shop.account(5)
+    basket, attempt = await shop.basket(user)
+    await shop.order(user, basket, 10, attempt)
+    assert await system.settled(basket) == "open"
+    declined = PaymentDecided.FromString((await system.emitted(RESULTS, f"{basket}.1")).value or b"")
+    await shop.deposit(user, 100)
+
+    with system.frozen(KAFKA_SOURCE):
+        assert (await shop.order(user, basket, 10, attempt + 1)).status == 200
+        assert await system.post("order-handler", declined) == 200
+        assert (await system.basket(basket))["status"] == "ordered"
+
+    assert await system.settled(basket) == "paid"
+    assert await system.notified(user, 2) == [(f"{basket}.1", "declined"), (f"{basket}.2", "paid")]
 
 
 async def test_events_of_past_attempts_and_baskets_in_any_order_change_nothing(system: System, shop: Shop) -> None:
