@@ -53,8 +53,9 @@ async def call(
     query: str | bytes = b"",
     headers: Iterable[tuple[str, str]] = (),
     body: bytes | Iterable[bytes] = b"",
+    cut: bool = False,
 ) -> Answer:
-    """Send one request, its body in one piece or in several, and return the answer."""
+    """Send one request, its body in one piece or in several, and return the answer; `cut`, hang up before its end."""
     chunks = [body] if isinstance(body, bytes) else list(body)
     scope = {
         "type": "http",
@@ -75,7 +76,7 @@ async def call(
     async def receive() -> dict[str, Any]:
         if not chunks:
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks) or cut}
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -261,7 +261,7 @@ async def test_a_function_answers_on_any_path(client: Client, path: str) -> None
 
 @paths
 async def test_a_body_in_pieces_is_one_body(client: Client, path: str) -> None:
-    """However it is cut, within a character too; and cut short it is 400."""
+    """However it is cut, within a character too; the limit is on all of them together."""
     ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
     method, fields = VALID[path]
     await client.user()
@@ -271,6 +271,16 @@ async def test_a_body_in_pieces_is_one_body(client: Client, path: str) -> None:
     assert pieces.status == whole.status
     too_many = await call(operation["operationId"], method, body=[b" " * 1024] * 65)
     assert too_many.status == 413
+
+
+@paths
+async def test_a_body_whose_end_does_not_come_is_400(refusing: Client, path: str) -> None:
+    """Even if what came is JSON: whoever hung up does not count on its being done."""
+    ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+    method, fields = VALID[path]
+    answer = await call(operation["operationId"], method, body=json.dumps(fields).encode(), cut=True)
+    openapi.check_answer(path, answer.status, answer.headers, answer.body)
+    assert answer.status == 400
 
 
 async def test_health_is_answered_without_mongodb(databases: None) -> None:

@@ -171,7 +171,7 @@ async def ordered(client: Client) -> Client:
 
 
 @functions
-@examples(150)
+@examples(80)
 @given(data=st.data())
 async def test_an_event_is_done_or_refused_for_good(ordered: Client, function: str, data: st.DataObject) -> None:
     """Refused for good, it changed nothing and nothing was emitted."""
@@ -181,7 +181,7 @@ async def test_an_event_is_done_or_refused_for_good(ordered: Client, function: s
 
 
 @functions
-@examples(60)
+@examples(40)
 @given(
     headers=st.lists(
         st.tuples(

@@ -126,7 +126,7 @@ headers = st.lists(
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
-@examples(60)
+@examples(40)
 @given(data=st.data())
 async def test_noise_changes_nothing(stocked: None, path: str, data: st.DataObject) -> None:
     """Any method, query, headers and body, in any number of pieces."""

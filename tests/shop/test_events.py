@@ -201,6 +201,13 @@ async def test_what_can_never_work_is_422_and_the_text_says_why(
     assert await recorded() == 0
 
 
+async def test_an_event_whose_end_does_not_come_is_422(shop: None) -> None:
+    """Nobody reads the answer; nothing is recorded, and KafkaSource brings the event again."""
+    headers, body = binary(decided().SerializeToString())
+    assert (await call("notify_handler", headers=headers, body=body, cut=True)).status == 422
+    assert await recorded() == 0
+
+
 @pytest.mark.parametrize("function", ["billing_handler", "order_handler", "notify_handler", "resend_orders"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_another_method_is_405(databases: None, function: str, method: str) -> None:
