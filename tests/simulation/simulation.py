@@ -15,7 +15,8 @@ from shop import mongo
 from shop.mongo import Document
 from shop.setup import setup
 from tests.simulation.faults import Faults, Hit
-from tests.simulation.invariants import Anomaly, Databases, check, check_bounded
+from tests.simulation.invariants import check, check_bounded
+from tests.simulation.observer import Anomaly, Databases
 from tests.simulation.processes import Fleet, fleet, seams
 from tests.simulation.world import World
 
@@ -67,7 +68,7 @@ class Simulation:
                 if not faults.hits:
                     check_bounded(holdings, world.longest_array("billing_handler"), world.longest_array("deposit_cash"))
             except Anomaly as broken:
-                anomaly = str(broken)
+                anomaly = world.plain(str(broken))
                 await world.stop()
                 await self._databases.clear()  # a basket left ordered would be resent in the next run
         return Outcome(anomaly, world.history, faults.hits, world.workload.actions)

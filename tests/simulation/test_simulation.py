@@ -9,7 +9,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.simulation import Simulation, simulation
 
-SEEDS = 200
+SEEDS = 150
 """Enough for each kind of fault to be injected several times; `make simulate` runs as many as you like."""
 
 

@@ -20,7 +20,8 @@ from starlette.responses import Response
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from shop.settings import ArrayLimits
 from tests.simulation.faults import TO_CALL, TO_DECISION, TO_DELIVERY, Fault, Faults, Hit
-from tests.simulation.invariants import Anomaly, Databases, Witness, check_unchanged
+from tests.simulation.invariants import check_unchanged
+from tests.simulation.observer import Anomaly, Databases, Witness
 from tests.simulation.processes import Activity, Done, Fleet, Process, request
 from tests.simulation.workload import Call, Workload
 
@@ -167,9 +168,12 @@ class World:
         self._pending.append(_Pending(happen, activity, held, self._ended))
 
     def note(self, line: str) -> None:
-        """Add a line to the history, without what differs between two runs of a seed: ids and the users' prefix."""
-        line = line.replace(self._prefix, "user")
-        self.history.append(_ID.sub(lambda found: self._name(found[0]), line))
+        """Add a line to the history."""
+        self.history.append(self.plain(line))
+
+    def plain(self, text: str) -> str:
+        """Return a text without what differs between two runs of a seed: ids, and the prefix of users."""
+        return _ID.sub(lambda found: self._name(found[0]), text.replace(self._prefix, "user"))
 
     def _name(self, basket: str) -> str:
         return self._names.setdefault(basket, f"basket {len(self._names) + 1}")

@@ -1,0 +1,160 @@
+"""Look at a run from outside: at what was asked and answered, what went through Kafka, what the databases hold."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+
+from shop import settings
+from shop.mongo import Document
+from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from tests.simulation.workload import Call
+
+Attempt = tuple[str, int]
+"""A basket's id and the number of an attempt to pay it."""
+
+
+class Anomaly(Exception):
+    """A promise is broken."""
+
+
+def holds(condition: bool, promise: str, *details: object) -> None:
+    """Raise Anomaly unless the condition holds."""
+    if not condition:
+        raise Anomaly(": ".join([promise, *map(str, details)]))
+
+
+# --- what is seen from outside ---------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Sent:
+    """A call as it was sent, once, and what it was answered, if it was."""
+
+    call: Call
+    had_account: bool
+    """CreateUser had been answered before this was sent."""
+
+    status: int | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+    replayed: bool = False
+
+    def answered(self, status: int, body: Mapping[str, Any], *, replayed: bool) -> None:
+        """Keep the answer."""
+        self.status, self.body, self.replayed = status, body, replayed
+
+
+class Witness:
+    """Remembers what the world saw: what was asked and answered, and what went through Kafka."""
+
+    def __init__(self, users: list[str]) -> None:
+        self.users = users
+        self.calls: list[Sent] = []
+        self.requested: dict[Attempt, PaymentRequested] = {}
+        self.decided: dict[Attempt, PaymentDecided] = {}
+        self.notified: dict[Attempt, PaymentDecided] = {}
+        self._contents: dict[tuple[str, str], tuple[Mapping[str, str], bytes]] = {}
+        self._anomaly: Anomaly | None = None
+
+    def sent(self, call: Call) -> Sent:
+        """Remember a call, and return what is to keep its answer."""
+        had_account = any(
+            earlier.call.function == "create_user" and earlier.call.user == call.user and earlier.status == 200
+            for earlier in self.calls
+        )
+        self.calls.append(Sent(call, had_account))
+        return self.calls[-1]
+
+    def stored(self, headers: Mapping[str, str], data: bytes, event: PaymentRequested | PaymentDecided) -> None:
+        """Remember an event; another one under the same id must be the same byte for byte.
+
+        The anomaly is kept for `raise_anomaly`: here it would be raised in the function that emits.
+        """
+        content = (headers, data)
+        first = self._contents.setdefault((headers["ce-type"], headers["ce-id"]), content)
+        if first != content:
+            self._anomaly = Anomaly(f"nothing is emitted twice with other content: {first}: {content}")
+        attempt = (event.basket, event.attempt)
+        if isinstance(event, PaymentDecided):
+            self.decided[attempt] = event
+        else:
+            self.requested[attempt] = event
+
+    def consumed(self, function: str, event: PaymentRequested | PaymentDecided) -> None:
+        """Remember that a consumer answered 200."""
+        if function == "notify_handler" and isinstance(event, PaymentDecided):
+            self.notified[event.basket, event.attempt] = event
+
+    def was_notified(self, event: PaymentRequested | PaymentDecided) -> bool:
+        """Tell whether notify has answered 200 to a decision."""
+        return (event.basket, event.attempt) in self.notified
+
+    def raise_anomaly(self) -> None:
+        """Raise what was wrong with an event, if anything was."""
+        if self._anomaly is not None:
+            raise self._anomaly
+
+    def granted(self, function: str) -> list[Sent]:
+        """Return the calls of a function that were answered 200."""
+        return [sent for sent in self.calls if sent.call.function == function and sent.status == 200]
+
+
+# --- what the databases hold -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the three databases hold of the users of one run."""
+
+    accounts: Mapping[str, Document]
+    baskets: list[Document]
+    paid_archive: list[Document]
+    deposit_archive: list[Document]
+    notifications: list[Document]
+
+    def of(self, name: str, user: str) -> list[Document]:
+        """Return one user's documents."""
+        return [document for document in getattr(self, name) if document["user"] == user]
+
+
+class Databases:
+    """The three databases, looked at and aged from outside of the functions."""
+
+    def __init__(self, client: AsyncMongoClient[Document]) -> None:
+        orders, billing, notify = (client[settings.database(name)] for name in ("orders", "billing", "notify"))
+        self._baskets, self._users = orders["baskets"], billing["users"]
+        self._paid, self._deposits = billing["paid_baskets"], billing["deposits"]
+        self._notifications = notify["notifications"]
+
+    async def make_due(self, users: Iterable[str]) -> int:
+        """Let the time come when resend looks at the ordered baskets; return how many there are."""
+        due = {"$set": {"resend_at": datetime(2000, 1, 1, tzinfo=UTC)}}
+        updated = await self._baskets.update_many({"user": {"$in": list(users)}, "status": "ordered"}, due)
+        return updated.matched_count
+
+    async def check_earlier_baskets_paid(self, user: str, basket: str) -> None:
+        """Check that a basket is given only when the ones before it are paid."""
+        baskets = await self._baskets.find({"user": user}).to_list()
+        number = next(stored["number"] for stored in baskets if stored["_id"] == ObjectId(basket))
+        unpaid = [stored for stored in baskets if stored["number"] < number and stored["status"] != "paid"]
+        holds(not unpaid, f"basket {number} is given only when the ones before it are paid", unpaid)
+
+    async def holdings(self, users: Iterable[str]) -> Holdings:
+        """Return all that is held of these users."""
+        its = {"user": {"$in": list(users)}}
+        accounts = await self._users.find({"_id": {"$in": list(users)}}).to_list()
+        return Holdings(
+            accounts={account["_id"]: account for account in accounts},
+            baskets=await self._baskets.find(its, sort=[("user", 1), ("number", 1)]).to_list(),
+            paid_archive=await self._paid.find(its).to_list(),
+            deposit_archive=await self._deposits.find(its).to_list(),
+            notifications=await self._notifications.find(its, sort=[("_id", 1)]).to_list(),
+        )
+
+    async def clear(self) -> None:
+        """Forget all runs."""
+        for collection in (self._baskets, self._users, self._paid, self._deposits, self._notifications):
+            await collection.delete_many({})
