@@ -9,6 +9,8 @@ from tests.simulation.faults import Fault
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.simulation import Simulation, simulation
 
+pytestmark = pytest.mark.timeout(300)  # 15 s on an idle machine; on a busy one mongod is what waits
+
 SEEDS = 150
 """Enough for each kind of fault to be injected several times; `make simulate` runs as many as you like."""
 
