@@ -184,7 +184,7 @@ async def test_a_silent_sink_is_given_up_after_two_seconds(sink: Sink) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match="TimeoutError"):
         await emission.emit(requested())
-    assert emission.TIMEOUT_S <= time.monotonic() - started < emission.TIMEOUT_S + 1
+    assert emission.TIMEOUT_S <= time.monotonic() - started < emission.TIMEOUT_S + 3  # the machine may be busy
     await emission.emit(requested())
 
 
