@@ -1,9 +1,9 @@
 """Deliver events as KafkaSource does: the same requests and the same retries, and no dead letters."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from cli.output import NotReachable
@@ -44,7 +44,7 @@ class Target:
         self._retries = retries
         self._sender = Sender(url, "shop", _ONCE)
 
-    async def check(self) -> None:
+    async def __aenter__(self) -> Self:
         """Make sure that somebody answers there. Raises NotReachable."""
         parts = urlsplit(self.url)
         try:
@@ -53,6 +53,11 @@ class Target:
         except (OSError, TimeoutError) as error:
             raise NotReachable(f"nobody answers at {self.url}: {error}") from error
         writer.close()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        self._sender.close()
 
     async def send(self, event: Event) -> Answer:
         """Deliver one event, with retries."""
@@ -71,9 +76,20 @@ class Target:
                 return Answer(200, "", attempt + 1)
         return answer
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._sender.close()
+
+class Pace:
+    """At most so many a second, evenly; without a rate as fast as it goes."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._interval_s = 1 / rate if rate else 0.0
+        self._due = 0.0
+
+    async def wait(self) -> None:
+        """Wait for one's turn."""
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now) + self._interval_s
+        if self._interval_s:
+            await asyncio.sleep(self._due - self._interval_s - now)
 
 
 async def send_all(
@@ -88,20 +104,22 @@ async def send_all(
 
     Raises NotReachable when nobody answers at the target to begin with.
     """
-    await target.check()
-    waiting = iter(events)
-    started, taken = asyncio.get_running_loop().time(), 0
+    waiting, pace = iter(events), Pace(rate)
 
     async def work() -> None:
-        nonlocal taken
         for event in waiting:
-            if rate is not None:
-                due = started + taken / rate
-                taken += 1
-                await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            await pace.wait()
             told(event, await target.send(event))
 
+    async with target:
+        await together(work() for _ in range(concurrency))
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it at the same time; the first failure ends all of it, and is raised as it is."""
     try:
-        await asyncio.gather(*(work() for _ in range(concurrency)))
-    finally:
-        target.close()
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from bson import ObjectId
 from confluent_kafka import Message
@@ -15,8 +15,6 @@ from cli.places import CONSUMERS, Places
 from local.cloudevents import NotAnEventError
 from shop.messages import rfc3339
 from shop.schema.events_pb2 import Outcome, PaymentDecided
-
-DEAD_LETTERS: Final = "dead-letters"
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,14 @@ def _with_reason(outcome: str, reason: str) -> str:
 
 def of_topics(places: Places, basket: str, since_ms: int | None) -> Iterator[Moment]:
     """Yield what the topics still hold: each emission, and each dead letter with its reason."""
-    names = [*dict.fromkeys(CONSUMERS.values()), DEAD_LETTERS]
+    names = [*dict.fromkeys(CONSUMERS.values()), letters.TOPIC]
     for message in topics.read(places.kafka, names, since_ms):
         if _mentions(message, basket.encode()):
-            at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
-            yield Moment(at, f"{message.topic()} {message.partition()}/{message.offset()}", _said(places, message))
+            yield Moment(
+                letters.moment(message),
+                f"{message.topic()} {message.partition()}/{message.offset()}",
+                _said(places, message),
+            )
 
 
 def _mentions(message: Message, basket: bytes) -> bool:
@@ -108,7 +109,7 @@ def _said(places: Places, message: Message) -> str:
         said = f"{about.DESCRIPTOR.name} attempt {about.attempt}, sum {about.sum}"
         if isinstance(about, PaymentDecided):
             said += f": {_with_reason(Outcome.Name(about.outcome).lower(), about.reason)}"
-    if message.topic() == DEAD_LETTERS:
-        letter = letters.Letter.of(event, places)
+    if message.topic() == letters.TOPIC:
+        letter = letters.Letter.of(event, places, letters.moment(message))
         said += f"; dead letter of {letter.consumer}: {letter.code or 'no answer'} {letter.reason}".rstrip()
     return said

@@ -1,20 +1,59 @@
 """`orders` as a person runs it, against a stack, and a customer of that stack."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from local.manifests import Patch
+from local.stack import Stack
 from tests.cli.command import Orders
-from tests.stack_fixtures import eventually, stack
+from tests.stack_fixtures import eventually, free
 
-__all__ = ["stack"]
+
+class Bug:
+    """A bug in notify_handler: `tests.cli.refusing` says which."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def deploy(self, kind: str = "for good") -> None:
+        """Let it refuse every event from now on, for good, or `later`: for now."""
+        self.file.write_text(kind)
+
+    def fix(self) -> None:
+        """Let it work again."""
+        self.file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
-def orders(stack: Any) -> Orders:
+def bug_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that notify_handler looks for."""
+    return tmp_path_factory.mktemp("bug") / "bug"
+
+
+@pytest.fixture
+def bug(bug_file: Path) -> Iterator[Bug]:
+    """Return a bug that is not deployed, and is fixed after the test."""
+    bug = Bug(bug_file)
+    yield bug
+    bug.fix()
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory, bug_file: Path) -> AsyncIterator[Stack]:
+    """Run a stack for all tests of the command line."""
+    environment = {"FUNCTION_SOURCE": "tests/cli/refusing.py", "BUG": str(bug_file)}
+    retry = Patch("KafkaSource", "notify-handler", "/spec/delivery/retry", 1)
+    folder = tmp_path_factory.mktemp("stack")
+    async with Stack(free(folder), env_overrides={"notify-handler": environment}, patches=[retry]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def orders(stack: Stack) -> Orders:
     """Run `orders` against the stack of this session."""
     return Orders({"LOCAL_DIR": str(stack.folder)})
 
@@ -38,23 +77,37 @@ class Customer:
         await self.call("POST", "/CreateUser")
         await self.call("POST", "/DepositCash", sum=sum_)
 
-    async def order(self, sum_: int) -> str:
-        """Order the basket and return its id once it is decided, settled and notified."""
+    async def settle(self, sum_: int) -> str:
+        """Order the basket and return its id once it is decided and settled."""
         basket = await self.call("GET", "/GetBasket")
         key = {"basket": basket["basket"], "attempt": basket["attempt"]}
         await self.call("POST", "/Order", sum=sum_, **key)
 
+        async def settled() -> bool:
+            return bool((await self.call("GET", "/GetOrder", basket=key["basket"]))["message"] != "ordered")
+
+        await eventually(settled)
+        return str(key["basket"])
+
+    async def order(self, sum_: int) -> str:
+        """Order the basket and return its id once it is decided, settled and notified."""
+        before = len(await self.notifications())
+        basket = await self.settle(sum_)
+
         async def notified() -> bool:
-            settled = (await self.call("GET", "/GetOrder", basket=key["basket"]))["message"] != "ordered"
-            listed = (await self.call("GET", "/List"))["notifications"]
-            return settled and any((each["basket"], each["attempt"]) == tuple(key.values()) for each in listed)
+            return len(await self.notifications()) > before
 
         await eventually(notified)
-        return str(key["basket"])
+        return basket
+
+    async def notifications(self) -> list[Any]:
+        """Return what the customer was notified of."""
+        listed: list[Any] = (await self.call("GET", "/List"))["notifications"]
+        return listed
 
 
 @pytest.fixture
-async def customer(stack: Any, request: pytest.FixtureRequest) -> AsyncIterator[Customer]:
+async def customer(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Customer]:
     """Return a customer of the stack whom no other test knows."""
     async with aiohttp.ClientSession() as http:
         yield Customer(http, stack.url, f"Павел of {request.node.name}")

@@ -19,7 +19,7 @@ async def test_a_recorded_event_is_the_one_that_was_sent(
     basket = await customer.order(10)
     run = await orders("event", "record", "--topic", "payments", "-o", file)
     assert run.code == 0
-    (line,) = (each for each in lines(file) if each["subject"] == basket)
+    (line,) = (each for each in lines(file) if each.get("subject") == basket)
     assert line["id"] == f"{basket}.1"
     assert line["type"] == "shop.events.v1.PaymentRequested"
     assert line["kafkakey"] == line["partitionkey"]
@@ -51,12 +51,13 @@ async def test_record_reads_several_topics_up_to_a_limit_and_an_age(
 async def test_events_sent_again_change_nothing(orders: Orders, customer: Customer, file: Path) -> None:
     """The same ids again: three more deliveries, one charge."""
     await customer.deposit(100)
-    await customer.order(10)
+    baskets = {await customer.order(10), await customer.order(20)}
     await orders("event", "record", "--topic", "payments", "-o", file)
+    write(file, *(line for line in lines(file) if line.get("subject") in baskets))
     run = await orders("event", "send", file, "--to", "billing-handler", "--times", 3, "--json")
     assert run.code == 0
-    assert run.json["answers"] == {"answered 200": 3 * len(Recording(file))}
-    assert (await customer.call("GET", "/GetUser"))["balance"] == 90
+    assert run.json["answers"] == {"answered 200": 6}
+    assert (await customer.call("GET", "/GetUser"))["balance"] == 70
 
 
 async def test_a_new_event_is_another_effect(orders: Orders, customer: Customer, file: Path) -> None:
@@ -64,7 +65,7 @@ async def test_a_new_event_is_another_effect(orders: Orders, customer: Customer,
     await customer.deposit(100)
     basket = await customer.order(10)
     await orders("event", "record", "--topic", "payments", "-o", file)
-    write(file, *(line for line in lines(file) if line["subject"] == basket))
+    write(file, *(line for line in lines(file) if line.get("subject") == basket))
     run = await orders("event", "send", file, "--to", "billing-handler", "--new")
     assert run.code == 0
     assert "1 new events" in run.out
