@@ -1,6 +1,7 @@
 """`make simulate` and `make mutants`: many seeds on all cores, and what they found."""
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -113,10 +114,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="one seed alone; its history is printed when it fails")
     parser.add_argument("--mutants", action="store_true", help="run with each known bug until it is caught")
     wanted = parser.parse_args()
-    if wanted.mutants:
-        sys.exit(not hunt_mutants(wanted.seeds or 3000))
-    first, count = (wanted.first, wanted.seeds or 1000) if wanted.seed is None else (wanted.seed, 1)
-    sys.exit(not simulate(first, count))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: the workers' mongods too
+    try:
+        if wanted.mutants:
+            sys.exit(not hunt_mutants(wanted.seeds or 3000))
+        first, count = (wanted.first, wanted.seeds or 1000) if wanted.seed is None else (wanted.seed, 1)
+        sys.exit(not simulate(first, count))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

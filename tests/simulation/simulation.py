@@ -69,8 +69,10 @@ class Simulation:
                     check_bounded(holdings, world.longest_array("billing_handler"), world.longest_array("deposit_cash"))
             except Anomaly as broken:
                 anomaly = world.plain(str(broken))
+            finally:
                 await world.stop()
-                await self._databases.clear()  # a basket left ordered would be resent in the next run
+        if anomaly:
+            await self._databases.clear()  # a basket left ordered would be resent in the next run
         return Outcome(anomaly, world.history, faults.hits, world.workload.actions)
 
     async def shorten(self, seed: int) -> Outcome:

@@ -234,7 +234,7 @@ class World:
             await activity.done(None)
 
     async def stop(self) -> None:
-        """End what an anomaly left unfinished."""
+        """End what an anomaly, or Ctrl-C, left unfinished."""
         for pending in self._pending:
             if pending.activity is not None:
                 await pending.activity.crash()
