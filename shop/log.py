@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from shop import settings
 from shop.messages import rfc3339
 
+MAX_TEXT = 512
+"""What is logged of a key or detail: enough for any of ours, and a refused body cannot fill the log."""
+
 _log = logging.getLogger("shop.handled")
 
 
@@ -38,7 +41,7 @@ def to_stdout() -> None:
 
 def handled(key: str, outcome: str, duration_s: float, *, level: int = logging.INFO, detail: str = "") -> None:
     """Log what became of one request or event."""
-    fields = {"key": key, "outcome": outcome, "duration_ms": round(duration_s * 1000, 1)}
+    fields = {"key": key[:MAX_TEXT], "outcome": outcome, "duration_ms": round(duration_s * 1000, 1)}
     if detail:
-        fields["detail"] = detail
+        fields["detail"] = detail[:MAX_TEXT]
     _log.log(level, "handled", extra={"fields": fields})
