@@ -23,8 +23,8 @@ from tests.simulation.world import World
 _CLEAR_AFTER = 500
 """Runs, after which what they left is removed, so that the millionth run is as fast as the first."""
 
-_MOST_RERUNS = 300
-"""Of a failing seed while its history is shortened: half a minute."""
+_MOST_RERUNS = 200
+"""Of a failing seed while its history is shortened: half a minute at most."""
 
 
 @dataclass(frozen=True)
