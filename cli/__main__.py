@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import dead_letters, event, places, replay
+from cli import dead_letters, event, places, replay, verify
 from cli.output import Verbs
 
 app = typer.Typer(
@@ -61,6 +61,7 @@ def orders(
 
 app.add_typer(event.app, name="event")
 app.command()(replay.replay)
+app.command()(verify.verify)
 app.add_typer(dead_letters.app, name="dlq")
 
 

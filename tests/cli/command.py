@@ -26,11 +26,14 @@ class Run:
         return json.loads(self.out)
 
 
+_VARIABLES = ("MONGODB_URI", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_CONFIG", "SINK_URL", "FUNCTION_URL", "LOCAL_DIR")
+
+
 class Orders:
-    """The `orders` command, with an environment that names a stack's folder."""
+    """The `orders` command, in an environment that says no more than this about where things are."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {"COLUMNS": "200", **environment}
+        self._environment = {**dict.fromkeys(_VARIABLES), "COLUMNS": "200", **environment}
 
     async def __call__(self, *arguments: object) -> Run:
         """Run it to its end. It has an event loop of its own, hence the thread."""

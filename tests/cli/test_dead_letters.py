@@ -135,7 +135,7 @@ async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
             7,
             12,
             14,
-        ):  # of letter 2 the count is stored, letter 3 is delivered, the same with the last one
+        ):  # once a count is stored, once an event delivered, and so on
             raise Killed
         return answer
 
