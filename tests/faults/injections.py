@@ -114,7 +114,6 @@ def _members(system: System) -> ReplicaSet:
 SHORT: Mapping[str, Injection] = {
     "each-function-killed": killed(*FUNCTIONS),
     "source-and-sink-killed": killed(KAFKA_SOURCE, KAFKA_SINK),
-    "kafka-killed": killed(KAFKA),
     "mongod-killed": killed(MONGOD),
     # What it had acknowledged and not committed comes again; SIGTERM commits nothing.
     "dispatcher-rolled-out": terminated(KAFKA_SOURCE, KAFKA_SOURCE),
@@ -125,6 +124,7 @@ SHORT: Mapping[str, Injection] = {
 LONG: Mapping[str, Injection] = {
     "each-function-terminated": terminated(*FUNCTIONS),
     "sink-terminated": terminated(KAFKA_SINK),
+    "kafka-killed": killed(KAFKA),
     "kafka-terminated": terminated(KAFKA),
     "mongod-terminated": terminated(MONGOD),
     "ingress-killed": killed(ENVOY),

@@ -117,13 +117,21 @@ class System:
         assert await self.settled(basket) == "paid"
         return basket
 
-    async def resend(self, *users: str) -> None:
-        """Make the ordered baskets of these users (of all, when none is named) due, and let resend_orders tick."""
+    async def make_due(self, *users: str) -> None:
+        """Make the ordered baskets of these users due for a resend; of all, when none is named."""
         chosen: Document = {"user": {"$in": users}} if users else {}
         await self.collection("orders.baskets").update_many(
             {"status": "ordered", **chosen}, [{"$set": {"resend_at": {"$subtract": ["$$NOW", 1000]}}}]
         )
-        assert await self.stack.pings["resend-orders"].tick() == 200
+
+    async def tick(self) -> int | None:
+        """Let resend_orders tick now, and return its answer; None when there was none."""
+        return await self.stack.pings["resend-orders"].tick()
+
+    async def resend(self, *users: str) -> None:
+        """Make the ordered baskets of these users due, and let resend_orders tick."""
+        await self.make_due(*users)
+        assert await self.tick() == 200
 
     async def post(self, service: str, event: PaymentRequested | PaymentDecided) -> int:
         """Deliver an event to a function as KafkaSource would, and return the status."""

@@ -132,7 +132,9 @@ async def test_a_hundred_hopeless_baskets_do_not_starve_resend(system: System, s
 
     assert await system.settled(basket) == "paid"
     ids = [f"{stored['_id']}.1" for stored in baskets]
-    assert [len(system.topics.emissions(PAYMENTS, id_)) for id_ in ids] == [1] * 100
+    for id_ in ids:
+        await system.emitted(PAYMENTS, id_)
+        assert len(system.topics.emissions(PAYMENTS, id_)) == 1
     put_off = await system.collection("orders.baskets").find({"user": {"$in": hopeless}}).to_list()
     # Their age is an hour, and so is their next wait.
     assert all(stored["resend_at"] > long_ago + timedelta(minutes=110) for stored in put_off)

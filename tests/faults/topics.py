@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import logging
 import random
 import threading
 import time
@@ -21,6 +20,7 @@ from confluent_kafka import (
 )
 
 from local.kafka import client
+from local.librdkafka import SILENT
 from shop.messages import event_id, happened_at, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
@@ -28,7 +28,6 @@ PAYMENTS, RESULTS, DEAD_LETTERS = "payments", "results", "dead-letters"
 
 _AGAIN = "again"  # marks our repetitions, so that they are not repeated; KafkaSource passes only ce_ headers on
 _LATEST_S = 1.0  # how late a repetition may come: by then most orders are settled
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Topics:
         self._records: dict[str, list[Record]] = {PAYMENTS: [], RESULTS: [], DEAD_LETTERS: []}
         self._due: list[tuple[float, int, Record]] = []
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 0}, logger=_log
+            {"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 0}, logger=SILENT
         )
         self._stopping = threading.Event()
         self._following: asyncio.Task[None] | None = None
@@ -175,7 +174,7 @@ class Topics:
             "auto.offset.reset": "earliest",
             "reconnect.backoff.max.ms": 1_000,
         }
-        return Consumer(config, logger=_log)
+        return Consumer(config, logger=SILENT)
 
     def _follow(self) -> None:
         consumer = self._consumer("bystander")
