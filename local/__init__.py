@@ -23,7 +23,7 @@ What this hides, so only a cluster can show it:
 - There is no DNS: `K_SINK` and the `knativeerrordest` of dead letters carry 127.0.0.1 and a port; the name of Kafka's
   bootstrap server stands for the local one.
 - All Services share one mongod and one Kafka broker, each without a second copy: no failover, no rollback.
-- A source stopped in order leaves its group, so a restart goes on at once; the real one makes the others wait up to 10 s.
+- A source stopped in order leaves its group, so a restart goes on at once; the real one makes it wait up to 10 s.
   A 303 is not followed.
 - A tick comes at the full minute, without Knative's random delay of up to 500 ms.
 """
