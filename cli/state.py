@@ -38,6 +38,8 @@ _DIFFERENCES: Final = """
         WHERE a.moment = 'after' AND b.key IS NULL
 """
 
+_MEANINGS: Final = 3  # of one account; the fields tell the rest
+
 RESEND_FIELD: Final = "resend_at"
 """The one field that changes by itself: resend claims a basket by it, each minute."""
 
@@ -277,7 +279,8 @@ def _meaning_of_account(before: Document, after: Document) -> str:
     remembered = after.get("declined")
     if remembered and remembered != declined:
         meanings.append(f"declined basket {remembered['basket']} attempt {remembered['attempt']}")
-    return "; ".join(meanings) or "changed"
+    more = len(meanings) - _MEANINGS
+    return "; ".join(meanings[:_MEANINGS]) + (f"; and {more} more" if more > 0 else "") or "changed"
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
