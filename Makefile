@@ -12,10 +12,10 @@ TESTABLE := $(VENV)/dev.done $(BIN)/orders
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test simulate mutants faults check schema fmt lock clean
+.PHONY: help run demo bench test simulate mutants replay-proof faults check schema fmt lock clean
 
 help: ## List these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUNNABLE) ## Run everything on this machine, at http://127.0.0.1:8080 (PORT=80 for another port)
 	@exec $(BIN)/python -m local
@@ -39,6 +39,9 @@ simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SE
 
 mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the simulation must find each
 	@$(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
+
+replay-proof: $(TESTABLE) ## Record 10,000 orders and replay them: nothing changes, unless a function has a bug
+	@$(BIN)/python -m tests.replay
 
 faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 for that order again)
 	@$(BIN)/python -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 from bson import ObjectId
+from confluent_kafka import KafkaException
 
 from cli import timeline, topics
 from cli.events import Recording, line, payment, recorded
@@ -162,8 +163,8 @@ def show(
     moments = timeline.of_databases(places, ObjectId(basket))
     try:
         moments += timeline.of_topics(places, basket, since_ms(since))
-    except NotReachable as error:
-        note(f"without the topics: {error}")
+    except (NotReachable, KafkaException) as error:
+        note(f"without the topics: {error}")  # the databases alone tell most of it
     moments.sort(key=lambda moment: moment.at)
     if json:
         show_json([moment.as_json() for moment in moments])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import databases, topics
 from cli.output import WrongUse
 from cli.places import find
 from local.ports import Ports
@@ -80,8 +81,10 @@ def test_a_port_that_somebody_has_taken_meanwhile_is_not_insisted_on(tmp_path: P
     assert Stack(free(tmp_path)).function_url("billing-handler")
 
 
-async def test_what_cannot_be_reached_is_exit_code_2(tmp_path: Path) -> None:
+async def test_what_cannot_be_reached_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MongoDB, Kafka: nothing was found out, in one line without a trace."""
+    monkeypatch.setattr(databases, "SELECTION_TIMEOUT_MS", 200)
+    monkeypatch.setattr(topics, "CONNECT_TIMEOUT_S", 0.2)
     (tmp_path / ADDRESSES).write_text(
         json.dumps({"mongodb_uri": "mongodb://127.0.0.1:1", "kafka_bootstrap_servers": "127.0.0.1:1"})
     )
