@@ -44,6 +44,7 @@ def in_parallel(work: Callable[[Simulation, T], Awaitable[R]], tasks: Iterable[T
         for worker in workers:
             worker.join()  # they stop their mongods
     finally:
+        todo.cancel_join_thread()  # what nobody takes any more would fill the pipe, and keep this process from ending
         for worker in workers:
             worker.terminate()
             worker.join()
