@@ -77,7 +77,8 @@ def replay(
 
     --expect names a YAML file with some of the fields of the --json output, such as {rejected: 0, applied: 12}.
 
-    Exit code 1 when something changed with --expect-noop, or the outcome is not the expected one.
+    Exit code 1 when the outcome is not the expected one, or with --expect-noop when something changed, a delivery
+    failed, or none was accepted.
 
     Example: orders replay run.ndjson --to billing-handler --twice --shuffle --expect-noop
     """
@@ -112,11 +113,14 @@ def replay(
             excluded = 0 if resend_paused else states.exclude_resent(databases.now())
             outcome.compare(states, excluded, expect_noop)
     outcome.show(json)
-    failed = expect_noop and outcome.changed_documents > 0
-    for mismatch in _mismatches(wanted, outcome.as_json()):
-        note(f"not as expected: {mismatch}")
-        failed = True
-    if failed:
+    complaints = [f"not as expected: {mismatch}" for mismatch in _mismatches(wanted, outcome.as_json())]
+    if expect_noop and outcome.failed:
+        complaints.append(f"{outcome.failed} deliveries were never taken, so nothing is proved about them")
+    if expect_noop and not outcome.accepted:
+        complaints.append("no delivery was accepted, so nothing is proved; is it the right function?")
+    for complaint in complaints:
+        note(complaint)
+    if complaints or (expect_noop and outcome.changed_documents):
         raise typer.Exit(CHECK_FAILED)
 
 

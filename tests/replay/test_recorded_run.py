@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import sending
 from local.mongodb import Mongod
 from shop import mongo
 from tests.cli.command import Orders, Run, write
@@ -92,13 +93,35 @@ async def test_what_is_replayed_for_the_first_time_is_applied(shop: None, mongod
 
 
 async def test_an_edited_event_is_rejected_and_changes_nothing(orders: Orders, mongod: Mongod, tmp_path: Path) -> None:
-    """Its answer is shown with the reason."""
+    """Its answer is shown with the reason; and a replay of which nothing was accepted proves nothing."""
     edited = tmp_path / "edited.ndjson"
-    edited.write_text(PAYMENTS.read_text().splitlines()[0].replace('"id":"', '"id":"x'))
+    first, second, *_ = PAYMENTS.read_text().splitlines()
+    first = first.replace('"id":"', '"id":"x')
     async with function("billing_handler", mongod) as url:
+        edited.write_text(f"{first}\n{second}\n")
         run = await replay(orders, edited, url, "--expect-noop", "--json")
-    assert (run.code, run.json["rejected"]) == (0, 1)
-    assert any("it was edited" in reason for reason in run.json["reasons"])
+        assert (run.code, run.json["rejected"], run.json["changed_nothing"]) == (0, 1, 1)
+        assert any("it was edited" in reason for reason in run.json["reasons"])
+        edited.write_text(first)
+        run = await replay(orders, edited, url, "--expect-noop")
+        assert run.code == 1
+        assert "no delivery was accepted" in run.err
+
+
+async def test_a_delivery_that_fails_proves_nothing(
+    orders: Orders, mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink that takes no event: each decision is retried, given up and counted; exit code 1."""
+    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(backoff_delay_s=0.01))
+    one = tmp_path / "one.ndjson"
+    one.write_text(PAYMENTS.read_text().splitlines()[0])
+    refusing = Sink(answers=[503] * 8)
+    async with refusing, shop_serve("billing_handler", MONGODB_URI=mongod.uri, K_SINK=refusing.url) as served:
+        run = await replay(orders, one, f"http://127.0.0.1:{served.port}", "--expect-noop", "--twice", "--json")
+        assert (run.code, run.json["failed"], run.json["retried"]) == (1, 2, 2)
+        assert "2 deliveries were never taken" in run.err
+        run = await replay(orders, one, f"http://127.0.0.1:{served.port}", "--expect-noop", "--twice", "--json")
+        assert (run.code, run.json["changed_nothing"]) == (0, 2)
 
 
 async def test_a_basket_that_is_due_for_resend_is_left_out_and_said_to_be(orders: Orders, mongod: Mongod) -> None:
