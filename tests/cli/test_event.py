@@ -1,5 +1,6 @@
 """`orders event`: what is recorded is what was sent, and what is sent again is what was recorded."""
 
+import time
 from pathlib import Path
 
 from bson import ObjectId
@@ -140,3 +141,15 @@ async def test_show_knows_nothing_of_a_basket_that_is_not_there(orders: Orders) 
     """Exit code 1; 2 for what is no basket id."""
     assert (await orders("event", "show", ObjectId())).code == 1
     assert (await orders("event", "show", "66b1")).code == 2
+
+
+async def test_a_rate_is_kept(orders: Orders, customer: Customer, file: Path) -> None:
+    """Six events at twenty a second take a quarter of one at least, however many may be in flight."""
+    await customer.deposit(100)
+    basket = await customer.order(10)
+    await orders("event", "record", "--topic", "payments", "-o", file)
+    write(file, *(line for line in lines(file) if line.get("subject") == basket))
+    begun = time.monotonic()
+    run = await orders("event", "send", file, "--to", "billing-handler", "--times", 6, "--rate", 20)
+    assert run.code == 0
+    assert time.monotonic() - begun >= 0.25
