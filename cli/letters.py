@@ -104,14 +104,12 @@ class Letter:
         return "healed" if self.healed else "parked" if self.parked else "waiting"
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What makes two letters the same one: the event and the consumer. Ids are unique within a source only."""
-        return (
-            self.consumer,
-            attribute(self.event, "source"),
-            attribute(self.event, "id"),
-            attribute(self.event, "type"),
-        )
+    def key(self) -> tuple[object, ...]:
+        """What makes two letters the same one: the consumer and the event, content included.
+
+        A forged event may have the id of an honest one, and must not be taken for it.
+        """
+        return self.consumer, *(attribute(self.event, name) for name in ("source", "id", "type")), self.event.data
 
     @property
     def kind(self) -> str:
@@ -150,7 +148,7 @@ def _without(event: Event, *names: str) -> Event:
 
 def read(places: Places, since_ms: int | None = None) -> list[Letter]:
     """Return the dead letters that the topic holds, in the order in which they first came, and which have healed."""
-    found: dict[tuple[str, str, str, str], Letter] = {}
+    found: dict[tuple[object, ...], Letter] = {}
     for message in topics.read(places.kafka, [TOPIC], since_ms):
         try:
             event = recorded(message)
