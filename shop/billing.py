@@ -65,7 +65,7 @@ async def create_user(user: str) -> bool:
 
 async def find_account(user: str) -> Document:
     """Return a user's account. Raises NotFound when there is none."""
-    account = await _users().find_one({"_id": user, **_ACCOUNT})
+    account = await mongo.latest(_users()).find_one({"_id": user, **_ACCOUNT})
     if account is None:
         raise NotFound("there is no such user; create it with POST /CreateUser")
     return account

@@ -86,6 +86,15 @@ async def upsert(
     return stored
 
 
+def latest(of: AsyncCollection[Document]) -> AsyncCollection[Document]:
+    """Return the collection for a read of one document that is an answer by itself, with no write to confirm it.
+
+    Majority alone means durable, not latest: a primary that was cut off, and does not know yet that it was replaced,
+    answers from before. A linearizable read first makes sure that it still is the primary.
+    """
+    return of.with_options(read_concern=ReadConcern("linearizable"))
+
+
 @asynccontextmanager
 async def session() -> AsyncIterator[AsyncClientSession]:
     """Open a causally consistent session: a read in it sees at least what the writes before it saw."""

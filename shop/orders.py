@@ -49,7 +49,7 @@ async def current_basket(user: str) -> Document:
     One round trip for a basket that exists: the highest number is the only one that can be unpaid.
     """
     for _ in range(_RACES):
-        latest = await _baskets().find_one({"user": user}, sort=[("number", DESCENDING)])
+        latest = await mongo.latest(_baskets()).find_one({"user": user}, sort=[("number", DESCENDING)])
         if latest is not None and latest["status"] != PAID_STATUS:
             return latest
         basket = await mongo.upsert(
@@ -170,7 +170,7 @@ def payment_requested(stored: Document) -> PaymentRequested:
 
 async def find_order(user: str, basket: str) -> Document:
     """Return a basket of the user. Raises NotFound for one that is absent or of another user."""
-    stored = await _baskets().find_one({"_id": ObjectId(basket), "user": user})
+    stored = await mongo.latest(_baskets()).find_one({"_id": ObjectId(basket), "user": user})
     if stored is None:
         raise NotFound("this user has no such basket; take the id from GET /GetBasket")
     return stored

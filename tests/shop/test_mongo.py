@@ -1,6 +1,7 @@
 """Whatever leads to an answer is durable and bounded, whatever the connection string says."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from shop import billing, mongo, notifications, orders
+from shop.errors import NotFound
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.shop.commands import counted
 
@@ -42,6 +44,10 @@ async def notify() -> None:
     await notifications.latest("Pavel")
 
 
+async def read_account() -> mongo.Document:
+    return await billing.find_account("Pavel")
+
+
 @pytest.mark.parametrize("work", [order, pay, notify])
 async def test_no_connection_string_can_weaken_what_an_answer_rests_on(
     mongod, work: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
@@ -56,11 +62,22 @@ async def test_no_connection_string_can_weaken_what_an_answer_rests_on(
     assert commands.sent
     for command in commands.sent:
         if "find" in command:
-            assert command["readConcern"]["level"] == "majority"
+            assert command["readConcern"]["level"] in ("majority", "linearizable")
             assert command.get("$readPreference", {"mode": "primary"})["mode"] == "primary"
         else:
             assert command["writeConcern"] == {"w": "majority", "j": True}
         assert 0 < command["maxTimeMS"] <= mongo.DEADLINE_S * 1000
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: orders.current_basket("Pavel"), lambda: orders.find_order("Pavel", "a" * 24), read_account]
+)
+async def test_what_is_an_answer_by_itself_is_read_linearizably(read: Callable[[], Awaitable[object]]) -> None:
+    """A basket and an account are never answered from before a failover."""
+    async with counted() as commands:
+        with contextlib.suppress(NotFound):
+            await read()
+    assert commands.sent[0]["readConcern"] == {"level": "linearizable"}
 
 
 async def test_a_deadline_bounds_all_calls_together(mongod, monkeypatch: pytest.MonkeyPatch) -> None:
