@@ -32,6 +32,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -326,7 +327,14 @@ class Source:
         while True:
             await asyncio.sleep(_COMMIT_INTERVAL_S)
             if offsets := self._committable():
-                self._consumer.commit(offsets=offsets, asynchronous=True)
+                await self._in_thread(partial(self._commit, self._consumer, offsets))
+
+    def _commit(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
+        """Commit without waiting: with Kafka away the answer may not come, and nobody would poll any more."""
+        try:
+            consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            _log.warning("not-committed source=%s reason=%s", self.name, json.dumps(str(error)))
 
     def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
         """Hear, in the thread, what became of a commit; after a failure the next one tries again."""
@@ -381,10 +389,7 @@ class Source:
         if self._closing:
             return
         if offsets := asyncio.run_coroutine_threadsafe(self._forget(partitions), self._loop).result():
-            try:
-                consumer.commit(offsets=offsets, asynchronous=False)
-            except KafkaException as error:
-                _log.warning("not-committed source=%s reason=%s", self.name, json.dumps(str(error)))
+            self._commit(consumer, offsets)
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         if not self._closing:

@@ -87,7 +87,7 @@ def test_no_file_names_a_package_registry() -> None:
         "py" + "pi.org",
         "python" + "hosted.org",
         "maven" + ".org",
-        "repo1.",
+        "repo" + "1.",
         "npm" + "js.org",
         "maven" + ".apache",
     ]
