@@ -18,17 +18,22 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Find a port on 127.0.0.1 that nobody listens on.
+    """Find a port on 127.0.0.1 that nobody listens on; another at each call, for the last may be about to be used.
 
     It lies below the range from which Linux takes the ports of outgoing connections (32768 and up): while a server is
     down, a client that keeps reconnecting to a port in that range may be given that very port, and block it.
     """
-    for port in random.sample(range(20_000, 32_768), 100):
+    # Not from the common generator: tests seed that one.
+    for port in random.SystemRandom().sample(sorted(set(range(20_000, 32_768)) - _given), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
     raise OSError("no free port between 20000 and 32767 on 127.0.0.1")

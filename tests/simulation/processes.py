@@ -151,6 +151,9 @@ class _Collection:
         act, command = getattr(self._real, method), _COMMANDS[method]
         return lambda *args, **kwargs: _operate(command, self._real.name, partial(act, *args, **kwargs))
 
+    def with_options(self, **options: Any) -> "_Collection":
+        return _Collection(self._real.with_options(**options))
+
     def find(self, *args: object, **kwargs: Any) -> "_Cursor":
         return _Cursor(self._real.name, self._real.find(*args, **kwargs))
 
