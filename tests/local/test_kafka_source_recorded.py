@@ -92,7 +92,9 @@ async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "kafka_source", {"bootstrap_servers": kafka.bootstrap_servers, "sources": sources}, folder
     ).start()
     records = producer(kafka)
-    await asyncio.gather(*(_run(kafka, records, case, runs[case["name"]]) for case in CASES))
+    await asyncio.gather(
+        *(_run(kafka, records, case, runs[case["name"]], number * _APART_S) for number, case in enumerate(CASES))
+    )
     assert await asyncio.to_thread(records.flush, 30) == 0
     letters = await asyncio.to_thread(stored, kafka, [f"letters.{name}" for name in names])
     for name, run in runs.items():
@@ -106,8 +108,13 @@ async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return runs
 
 
-async def _run(kafka: Kafka, kafka_producer: Producer, case: dict[str, Any], run: Run) -> None:
+_APART_S = 0.04
+"""Between the starts of two cases: in one burst, first requests would be stamped late, and gaps look short."""
+
+
+async def _run(kafka: Kafka, kafka_producer: Producer, case: dict[str, Any], run: Run, wait_s: float) -> None:
     """Produce the records of a case, wait for the end of its requests, then for the commit."""
+    await asyncio.sleep(wait_s)
     topic = f"source.{case['name']}"
     records = case.get("records") or [case["record"]]
     for record in records:
