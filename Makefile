@@ -9,6 +9,9 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=sho
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
 
+# Functions in the tests' own process, on a real MongoDB: a minute. All others run the stack, or parts of it.
+QUICK := tests/functions tests/shop
+
 export PORT
 
 .DEFAULT_GOAL := help
@@ -24,7 +27,8 @@ demo: $(RUNNABLE) ## Order once, repeat everything, and show that it was charged
 	@exec $(BIN)/python -m local.demo
 
 test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(QUICK)
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
 	$(BIN)/ruff format --check
@@ -32,9 +36,9 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(BIN)/mypy
 	$(PROTOC)
 	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
-	# Coverage where functions run in the tests' own process; it would only slow down those that run the stack.
-	$(BIN)/python -m pytest tests/functions tests/shop --cov --cov-report=term:skip-covered --cov-fail-under=90
-	$(BIN)/python -m pytest --ignore=tests/functions --ignore=tests/shop
+	# Coverage sees nothing in the others, and would slow them down.
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SEED=123 runs that one again)
 	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))

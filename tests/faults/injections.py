@@ -117,7 +117,6 @@ SHORT: Mapping[str, Injection] = {
     "mongod-killed": killed(MONGOD),
     # What it had acknowledged and not committed comes again; SIGTERM commits nothing.
     "dispatcher-rolled-out": terminated(KAFKA_SOURCE, KAFKA_SOURCE),
-    "groups-reset-to-earliest": reset_groups,
     "retention-passed": expire_payments,
 }
 
@@ -128,6 +127,7 @@ LONG: Mapping[str, Injection] = {
     "kafka-terminated": terminated(KAFKA),
     "mongod-terminated": terminated(MONGOD),
     "ingress-killed": killed(ENVOY),
+    "groups-reset-to-earliest": reset_groups,
 }
 
 ON_A_REPLICA_SET: Mapping[str, Injection] = {
@@ -145,6 +145,7 @@ ALL: Mapping[str, Injection] = {
     **{f"{name}-terminated": terminated(name) for name in FUNCTIONS},
     **{f"{part}-killed": killed(part) for part in (KAFKA_SOURCE, KAFKA_SINK, KAFKA, ENVOY)},
     **{f"{part}-terminated": terminated(part) for part in (KAFKA_SINK, KAFKA)},
-    **{name: SHORT[name] for name in ("dispatcher-rolled-out", "groups-reset-to-earliest", "retention-passed")},
+    **{name: SHORT[name] for name in ("dispatcher-rolled-out", "retention-passed")},
+    "groups-reset-to-earliest": reset_groups,
     **ON_A_REPLICA_SET,
 }
