@@ -24,6 +24,7 @@ from jgo.maven import MavenContext
 
 from local.child import die_with_parent, free_port
 from local.librdkafka import SILENT
+from local.probe import answers
 
 LOCK = Path(__file__).parent / "jars" / "jgo.lock.toml"
 JARS = Path(os.environ.get("KAFKA_JARS") or Path(sys.prefix) / "share" / "kafka")
@@ -123,7 +124,7 @@ class Kafka:
             KafkaFailedError: it ended, or did not answer in time.
 
         """
-        if await _listening(self.port):
+        if await answers(self.port):
             raise KafkaFailedError(f"port {self.port}, meant for Kafka, is in use by another process")
         jars = await asyncio.to_thread(ensure_jars)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -198,22 +199,13 @@ class Kafka:
         return await self.process.wait() != 0
 
     async def _answers(self) -> None:
-        while not await _listening(self.port):  # noqa: ASYNC110 - the client would log each attempt that fails
+        while not await answers(self.port):  # noqa: ASYNC110 - the client would log each attempt that fails
             await asyncio.sleep(0.05)
         await wait_ready(self.bootstrap_servers)
 
     def _failed(self, reason: str) -> KafkaFailedError:
         tail = self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
         return KafkaFailedError("\n".join([f"Kafka on port {self.port}: {reason}. {self.log_file} ends with:", *tail]))
-
-
-async def _listening(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def wait_ready(bootstrap_servers: str) -> None:

@@ -47,9 +47,14 @@ Refuse = Callable[[Rejected | Unavailable | None], Response]
 
 
 def function(
-    work: Work, refuse: Refuse, *, deadline_s: float = DEADLINE_S, mongo_s: float = mongo.DEADLINE_S
+    named: Callable[..., object],
+    work: Work,
+    refuse: Refuse,
+    *,
+    deadline_s: float = DEADLINE_S,
+    mongo_s: float = mongo.DEADLINE_S,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a function of the framework from one that works and one that words its refusals."""
+    """Make a function of the framework, named after ours, from one that works and one that words its refusals."""
 
     async def handle(request: Request) -> Response:
         if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
@@ -69,6 +74,8 @@ def function(
         log.handled(handling.key, handling.outcome, time.monotonic() - started, level=level, detail=detail)
         return response
 
+    handle.__name__ = named.__name__  # the framework registers and finds it by its name
+    handle.__doc__ = named.__doc__
     return handle
 
 

@@ -35,7 +35,7 @@ def consumer(kind: type[E]) -> Callable[[Callable[[E], Awaitable[str]]], _Functi
             handling.outcome = await function(_message(kind, attributes, data))
             return Response()
 
-        return _named(function, edge.function(work, _refuse))
+        return edge.function(function, work, _refuse)
 
     return decorate
 
@@ -55,15 +55,9 @@ def tick(*, deadline_s: float) -> Callable[[Callable[[], Awaitable[str]]], _Func
             handling.outcome = await function()
             return Response()
 
-        return _named(function, edge.function(work, _refuse, deadline_s=deadline_s, mongo_s=deadline_s))
+        return edge.function(function, work, _refuse, deadline_s=deadline_s, mongo_s=deadline_s)
 
     return decorate
-
-
-def _named(function: Callable[..., Awaitable[str]], handle: _Function) -> _Function:
-    handle.__name__ = function.__name__  # the framework registers and finds it by its name
-    handle.__doc__ = function.__doc__
-    return handle
 
 
 def _read(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:

@@ -70,10 +70,7 @@ def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[
                 handling.outcome = "replayed"
             return _render(answer)
 
-        handle = edge.function(work, _refuse)
-        handle.__name__ = function.__name__  # the framework registers and finds it by its name
-        handle.__doc__ = function.__doc__
-        return handle
+        return edge.function(function, work, _refuse)
 
     return decorate
 

@@ -22,7 +22,7 @@ async def handle(work: edge.Work, **deadlines: float) -> Reason:
         reasons.append(reason)
         return Response(status_code=400)
 
-    function = edge.function(work, refuse, **deadlines)
+    function = edge.function(work, work, refuse, **deadlines)
     await function(Request({"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}))
     (reason,) = reasons
     return reason
