@@ -175,7 +175,7 @@ class Deposited:
 
 
 _RACES = 10
-"""How often the archive may grow between two looks of one deposit; each takes 32 other deposits of the same user."""
+"""How often the account may change between two looks of one deposit: the archive grows with each 32nd deposit only."""
 
 
 async def deposit(user: str, sum_: int, key: str | None) -> Deposited:
@@ -202,16 +202,19 @@ async def deposit(user: str, sum_: int, key: str | None) -> Deposited:
 
 
 async def _deposit(user: str, sum_: int, key: str | None, session: AsyncClientSession) -> Deposited:
+    account = {"_id": user, **_ACCOUNT}
     looked_through = 0  # how many archived deposits are known not to have the key
     for _ in range(_RACES):
         before = await _users().find_one_and_update(
-            {"_id": user, **_ACCOUNT},
+            account,
             _credit_it(sum_, key, looked_through),
             return_document=ReturnDocument.BEFORE,
             session=session,
         )
         if before is None:
-            raise NotFound("there is no such user; create it with POST /CreateUser")
+            if await mongo.is_latest(_users(), account, None):
+                raise NotFound("there is no such user; create it with POST /CreateUser")
+            continue
         known = _find(before.get("deposits", ()), "key", key)
         archived = before.get("archived", {}).get("deposits", 0)
         if known is None and key is not None and archived != looked_through:
@@ -224,9 +227,11 @@ async def _deposit(user: str, sum_: int, key: str | None, session: AsyncClientSe
                 raise Contradiction(f"this Idempotency-Key deposited {known['sum']}, not {sum_}; send a new key")
             return Deposited(balance=int(before["balance"]), replayed=True, account=before)
         if before["balance"] + sum_ > MAX_BALANCE:
-            raise Impossible(f"the balance would pass {MAX_BALANCE}; deposit less")
+            if await mongo.is_latest(_users(), account, before):
+                raise Impossible(f"the balance would pass {MAX_BALANCE}; deposit less")
+            continue
         return Deposited(balance=before["balance"] + sum_, replayed=False, account=before)
-    raise Unavailable("this user's deposits are being archived faster than they can be read; try again")
+    raise Unavailable("this user's account changes faster than it can be read; try again")
 
 
 def _credit_it(sum_: int, key: str | None, looked_through: int) -> mongo.Pipeline:

@@ -1,14 +1,14 @@
 """Reach MongoDB so that every answer rests on what a failover cannot take back, and no call hangs.
 
 Promise: whatever leads to an answer or an emission was written with majority and journal, or read with majority from
-the primary. Both are set here, in code, so that no connection string can weaken them. A network error, a
-write-concern error or a deadline is never taken for "done" or "not done": it reaches the edge as PyMongoError, and
-the edge answers "later".
+the primary. Both are set here, in code, so that no connection string can weaken them. What is refused for good was
+looked at as it is now, not as a primary that was replaced had it. A network error, a write-concern error or a deadline
+is never taken for "done" or "not done": it reaches the edge as PyMongoError, and the edge answers "later".
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument
@@ -19,6 +19,9 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from shop import settings
+from shop.errors import Rejected, Unavailable
+
+R = TypeVar("R")
 
 Document = dict[str, Any]
 Pipeline = Sequence[Mapping[str, Any]]
@@ -93,6 +96,36 @@ def latest(of: AsyncCollection[Document]) -> AsyncCollection[Document]:
     answers from before. A linearizable read first makes sure that it still is the primary.
     """
     return of.with_options(read_concern=ReadConcern("linearizable"))
+
+
+async def is_latest(of: AsyncCollection[Document], key: Mapping[str, Any], seen: Document | None) -> bool:
+    """Tell whether this is the latest of a document, or of its absence, before something is refused because of it.
+
+    What an update changed is the latest. One that changed nothing had nothing to wait for: the primary that looked may
+    have been replaced, and a basket or an account that it does not know is there all the same.
+    """
+    return await latest(of).find_one(key) == seen
+
+
+_RACES = 10
+"""How often a document may change between an update that refuses and the look at whether that was the latest."""
+
+
+async def update(
+    of: AsyncCollection[Document], key: Mapping[str, Any], change: Pipeline, read: Callable[[Document | None], R]
+) -> R:
+    """Apply an update and return what `read` makes of the document after it (None: there is none).
+
+    One round trip. What `read` raises as Rejected is raised when it rests on the latest state, and else tried again.
+    """
+    for _ in range(_RACES):
+        stored = await of.find_one_and_update(key, change, return_document=ReturnDocument.AFTER)
+        try:
+            return read(stored)
+        except Rejected:
+            if await is_latest(of, key, stored):
+                raise
+    raise Unavailable("it changes faster than it can be read; try again")
 
 
 @asynccontextmanager

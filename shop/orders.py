@@ -92,16 +92,17 @@ async def order(user: str, basket: str, sum_: int, attempt: int | None) -> Order
     Raises NotFound for a basket that is absent or of another user, Contradiction for another sum or a later attempt.
     """
     request = ObjectId()
-    stored = await _baskets().find_one_and_update(
-        {"_id": ObjectId(basket), "user": user},
-        _order_it(request, sum_, attempt),
-        return_document=ReturnDocument.AFTER,
+
+    def read(stored: Document | None) -> Ordered:
+        if stored is None:
+            raise NotFound("this user has no such basket; take the id from GET /GetBasket")
+        if stored.get("request") == request:
+            return _ordered("order accepted", stored, replayed=False)
+        return _order_again(stored, sum_, attempt)
+
+    return await mongo.update(
+        _baskets(), {"_id": ObjectId(basket), "user": user}, _order_it(request, sum_, attempt), read
     )
-    if stored is None:
-        raise NotFound("this user has no such basket; take the id from GET /GetBasket")
-    if stored.get("request") == request:
-        return _ordered("order accepted", stored, replayed=False)
-    return _order_again(stored, sum_, attempt)
 
 
 def _order_it(request: ObjectId, sum_: int, attempt: int | None) -> mongo.Pipeline:
@@ -189,23 +190,12 @@ async def settle(decided: PaymentDecided) -> str:
     Raises Contradiction for a decision that no order of ours can have led to.
     """
     status = PAID_STATUS if decided.outcome == PAID else OPEN
-    stored = await _baskets().find_one_and_update(
+    return await mongo.update(
+        _baskets(),
         {"_id": ObjectId(decided.basket), "user": decided.user},
         _settle_it(decided, status),
-        return_document=ReturnDocument.AFTER,
+        lambda stored: _settled(stored, decided, status),
     )
-    if stored is None:
-        raise Contradiction(f"user {decided.user} has no basket {decided.basket}, yet billing decided about it")
-    current = stored["attempt"]
-    if decided.attempt < current:
-        return "older"
-    if decided.attempt > current:
-        raise Contradiction(f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered")
-    if decided.sum != stored["sum"]:
-        raise Contradiction(f"attempt {current} was decided for {decided.sum}, yet ordered for {stored['sum']}")
-    if stored["status"] != status:
-        raise Contradiction(f"attempt {current} was decided {status}, yet is settled {stored['status']}")
-    return "settled"
 
 
 def _settle_it(decided: PaymentDecided, status: str) -> mongo.Pipeline:
@@ -222,6 +212,22 @@ def _settle_it(decided: PaymentDecided, status: str) -> mongo.Pipeline:
         {"$eq": ["$sum", Int64(decided.sum)]},
     ]
     return [{"$set": when({"$and": is_current}, changes)}]
+
+
+def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> str:
+    """Read off the basket what a decision did, or did before."""
+    if stored is None:
+        raise Contradiction(f"user {decided.user} has no basket {decided.basket}, yet billing decided about it")
+    current = stored["attempt"]
+    if decided.attempt < current:
+        return "older"
+    if decided.attempt > current:
+        raise Contradiction(f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered")
+    if decided.sum != stored["sum"]:
+        raise Contradiction(f"attempt {current} was decided for {decided.sum}, yet ordered for {stored['sum']}")
+    if stored["status"] != status:
+        raise Contradiction(f"attempt {current} was decided {status}, yet is settled {stored['status']}")
+    return "settled"
 
 
 # --- resend ----------------------------------------------------------------------------------------------------------

@@ -1,16 +1,18 @@
-"""MongoDB fails over: what was answered stays, nothing is emitted that can roll back, nothing answered from before."""
+"""MongoDB fails over: what was answered stays, nothing that can roll back is emitted, nothing is told from before."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import Int64, ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
-from pymongo.write_concern import WriteConcern
 
 from local.settings import Settings
-from shop import mongo, orders
+from shop import billing, mongo, orders
+from shop.errors import Rejected, Unavailable
+from shop.schema.events_pb2 import PAID, PaymentDecided
 from tests.faults.injections import ON_A_REPLICA_SET
 from tests.faults.replica_set import Member, ReplicaSet
 from tests.faults.rounds import play
@@ -73,35 +75,109 @@ async def test_resend_emits_nothing_that_can_roll_back(replicated: System) -> No
 async def test_a_basket_is_never_answered_from_before_a_failover(
     replicated: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The read lies in the frozen primary's socket while another one takes the order; then the old one goes on.
+    """A basket is ordered by way of the new primary while the old one is asked for it.
 
-    The reader is cut off with the old primary, which reads before it hears of its successor. With read concern majority
-    the answer was `open`: durable, and long past.
+    With read concern majority the answer was `open`: durable, and long past.
     """
-    shop, replica_set = replicated.shop, replicated.replica_set
+    user = await replicated.shop.account(100)
+    basket, _ = await replicated.shop.basket(user)
+
+    async def status() -> object:
+        return (await orders.find_order(user, basket))["status"]
+
+    async def order(successor: AsyncMongoClient[Document]) -> None:
+        await successor["orders"]["baskets"].update_one({"_id": ObjectId(basket)}, {"$set": _ordered()})
+
+    answers = await _ask_a_replaced_primary(replicated, monkeypatch, [status], meanwhile=order)
+
+    assert answers in ([UNKNOWN], ["ordered"])
+
+
+async def test_nothing_is_refused_for_what_was_before_a_failover(
+    replicated: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A basket and an account are made, and a basket is ordered, by way of the new primary; the old one knows nothing.
+
+    Its updates find nothing to change, so write concern majority has nothing to wait for: it answered 404 and 422.
+    """
+    user = await replicated.shop.account(100)
+    basket, _ = await replicated.shop.basket(user)
+    newcomer, made = f"{user}-newcomer", ObjectId()
+    decided = PaymentDecided(
+        user=user, basket=basket, number=1, attempt=1, sum=10, outcome=PAID, decided_at=datetime.now(UTC)
+    )
+
+    async def make(successor: AsyncMongoClient[Document]) -> None:
+        await successor["orders"]["baskets"].insert_one(
+            {"_id": made, "user": newcomer, "number": Int64(1), "status": "open", "attempt": Int64(0)}
+        )
+        await successor["billing"]["users"].insert_one({"_id": newcomer, "balance": Int64(0)})
+        await successor["orders"]["baskets"].update_one({"_id": ObjectId(basket)}, {"$set": _ordered()})
+
+    questions: list[Callable[[], Awaitable[object]]] = [
+        lambda: orders.order(newcomer, str(made), 10, 1),
+        lambda: billing.deposit(newcomer, 100, "key"),
+        lambda: orders.settle(decided),
+    ]
+    answers = await _ask_a_replaced_primary(replicated, monkeypatch, questions * 4, meanwhile=make)
+
+    assert not [answer for answer in answers if isinstance(answer, Rejected)]
+
+
+UNKNOWN = "unknown"
+"""What the edge answers 503."""
+
+
+async def _ask_a_replaced_primary(
+    replicated: System,
+    monkeypatch: pytest.MonkeyPatch,
+    questions: Sequence[Callable[[], Awaitable[object]]],
+    *,
+    meanwhile: Callable[[AsyncMongoClient[Document]], Awaitable[None]],
+) -> list[object]:
+    """Ask a frozen primary, do something by way of its successor, let the old one go on, and return its answers.
+
+    The questions lie in its socket, and it reads them before it hears of its successor. Who asks is cut off with it.
+    """
+    replica_set = replicated.replica_set
     assert replica_set is not None
-    user = await shop.account(100)
-    basket, _ = await shop.basket(user)
     primary = await replica_set.primary()
     others = [member.address for member in replica_set.members if member is not primary]
-
     async with (
-        AsyncMongoClient[Document](f"mongodb://{primary.address}", directConnection=True) as cut_off,
-        AsyncMongoClient[Document](f"mongodb://{','.join(others)}/?replicaSet=shop") as majority,
+        AsyncMongoClient[Document](f"mongodb://{primary.address}", directConnection=True, tz_aware=True) as cut_off,
+        AsyncMongoClient[Document](f"mongodb://{','.join(others)}/?replicaSet=shop&w=majority") as successor,
     ):
         monkeypatch.setattr(mongo, "_client", cut_off)
-        assert (await orders.find_order(user, basket))["status"] == "open"
+        await asyncio.gather(*(cut_off.admin.command("ping") for _ in questions))
         with primary.frozen():
-            reading = asyncio.create_task(_read_status(user, basket))
+            asked = [asyncio.create_task(_answer(question)) for question in questions]
             await replica_set.primary(other_than=primary)
-            baskets = majority["orders"].get_collection("baskets", write_concern=WriteConcern(w="majority", j=True))
-            ordered = {"status": "ordered", "attempt": Int64(1), "sum": Int64(10)}
-            await baskets.update_one({"_id": ObjectId(basket)}, {"$set": ordered})
-            assert not reading.done(), "the window was never open"
-        answer = await reading
+            await meanwhile(successor)
+            assert not any(task.done() for task in asked), "the window was never open"
+        answers = await asyncio.gather(*asked)
     await eventually(primary.is_secondary)
+    return answers
 
-    assert answer in ("unknown", "ordered")
+
+async def _answer(question: Callable[[], Awaitable[object]]) -> object:
+    try:
+        with mongo.deadline(25):  # the freeze and an election fit
+            return await question()
+    except Rejected as refusal:
+        return refusal
+    except (PyMongoError, Unavailable):
+        return UNKNOWN
+
+
+def _ordered() -> Document:
+    now = datetime.now(UTC)
+    return {
+        "status": "ordered",
+        "attempt": Int64(1),
+        "sum": Int64(10),
+        "ordered_at": now,
+        "resend_at": now + timedelta(hours=1),
+    }
 
 
 async def _make_due_on(primary: Member, user: str) -> None:
@@ -114,11 +190,3 @@ async def _status_on(primary: Member, user: str) -> str:
     stored = await primary.ask(lambda client: client["orders"]["baskets"].find_one({"user": user}))
     assert stored is not None
     return str(stored["status"])
-
-
-async def _read_status(user: str, basket: str) -> str:
-    try:
-        with mongo.deadline(25):  # the freeze and an election fit
-            return str((await orders.find_order(user, basket))["status"])
-    except PyMongoError:  # the edge answers 503
-        return "unknown"

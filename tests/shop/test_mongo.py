@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import pytest
+from bson import Int64
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
 from shop import billing, mongo, notifications, orders
-from shop.errors import NotFound
+from shop.errors import Contradiction, NotFound, Unavailable
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.shop.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
+
+_NOTHING: mongo.Pipeline = [{"$set": {"balance": "$balance"}}]
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 REQUESTED = PaymentRequested(user="Pavel", basket="a" * 24, number=1, attempt=1, sum=10, ordered_at=NOW)
@@ -78,6 +82,57 @@ async def test_what_is_an_answer_by_itself_is_read_linearizably(read: Callable[[
         with contextlib.suppress(NotFound):
             await read()
     assert commands.sent[0]["readConcern"] == {"level": "linearizable"}
+
+
+class TestRefusal:
+    """An update that refuses has changed nothing, so it may rest on what a replaced primary had."""
+
+    async def test_it_rests_on_the_latest_state(self) -> None:
+        """A refusal is confirmed by one linearizable read; what succeeds needs none."""
+        basket = str((await orders.current_basket("Pavel"))["_id"])
+        async with counted() as commands:
+            with pytest.raises(Contradiction):
+                await orders.order("Pavel", basket, 10, attempt=7)
+            await orders.order("Pavel", basket, 10, attempt=1)
+        assert commands.names == ["findAndModify", "find", "findAndModify"]
+        assert commands.sent[1]["readConcern"] == {"level": "linearizable"}
+
+    async def test_what_changed_meanwhile_is_looked_at_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The account gets its balance after it was looked at: nothing is refused."""
+        users = mongo.collection("billing", "users")
+        await users.insert_one({"_id": "Pavel"})
+        monkeypatch.setattr(mongo, "latest", _Raced)
+
+        def read(stored: mongo.Document | None) -> int:
+            if stored is None or "balance" not in stored:
+                raise NotFound("refused")
+            return int(stored["balance"])
+
+        assert await mongo.update(users, {"_id": "Pavel"}, _NOTHING, read) == 1
+
+    async def test_what_never_holds_still_is_tried_again_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It ends, and is no refusal."""
+        users = mongo.collection("billing", "users")
+        await users.insert_one({"_id": "Pavel"})
+        monkeypatch.setattr(mongo, "latest", _Raced)
+
+        def refuse(_: mongo.Document | None) -> None:
+            raise NotFound("refused")
+
+        with pytest.raises(Unavailable):
+            await mongo.update(users, {"_id": "Pavel"}, _NOTHING, refuse)
+
+
+class _Raced:
+    """A collection in which somebody writes just before it is looked at."""
+
+    def __init__(self, of: AsyncCollection[mongo.Document]) -> None:
+        self._of = of
+
+    async def find_one(self, key: Mapping[str, object]) -> mongo.Document | None:
+        """Write, then look."""
+        await self._of.update_one(key, {"$inc": {"balance": Int64(1)}})
+        return await self._of.find_one(key)
 
 
 async def test_a_deadline_bounds_all_calls_together(mongod, monkeypatch: pytest.MonkeyPatch) -> None:
