@@ -1,4 +1,4 @@
-"""Spread simulations over the cores: one process each, with a mongod of its own."""
+"""Spread simulations over the cores: two processes on each, each with a mongod of its own."""
 
 import asyncio
 import multiprocessing
@@ -31,7 +31,7 @@ def in_parallel(work: Callable[[Simulation, T], Awaitable[R]], tasks: Iterable[T
     context = multiprocessing.get_context("fork")
     todo: Queue[T | None] = context.Queue()
     done: Queue[R] = context.Queue()
-    workers = [context.Process(target=_worker, args=(work, todo, done), daemon=True) for _ in range(_cores())]
+    workers = [context.Process(target=_worker, args=(work, todo, done), daemon=True) for _ in range(_workers())]
     count = 0
     for count, task in enumerate(tasks, 1):  # noqa: B007 - the last number is the count
         todo.put(task)
@@ -50,8 +50,9 @@ def in_parallel(work: Callable[[Simulation, T], Awaitable[R]], tasks: Iterable[T
             worker.join()
 
 
-def _cores() -> int:
-    return os.cpu_count() or 1
+def _workers() -> int:
+    """Two for each core: a worker and its mongod wait for each other."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def _result(done: "Queue[R]", workers: Sequence[BaseProcess]) -> R:
