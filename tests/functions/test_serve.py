@@ -11,6 +11,7 @@ import pytest
 
 from local.child import free_port
 from local.mongodb import Mongod
+from local.probe import answers
 from shop import edge
 from tests import openapi
 from tests.asgi import Answer
@@ -112,7 +113,7 @@ async def test_sigterm_drains_what_is_in_flight(mongod: Mongod, shop: None) -> N
         assert b"100" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)  # the function is reading the body
         create_user.terminate()
         async with asyncio.timeout(10):
-            while await listens(create_user.port):  # noqa: ASYNC110 - another process; nobody tells
+            while await answers(create_user.port):  # noqa: ASYNC110 - another process; nobody tells
                 await asyncio.sleep(0.02)
         for byte in PAVEL:  # a client that takes most of a second, longer than a process takes to end
             writer.write(bytes([byte]))
@@ -120,16 +121,6 @@ async def test_sigterm_drains_what_is_in_flight(mongod: Mongod, shop: None) -> N
         assert (await asyncio.wait_for(read_answer(reader), 10)).status == 200
         writer.close()
         await asyncio.wait_for(create_user.process.wait(), 10)
-
-
-async def listens(port: int) -> bool:
-    """Tell whether somebody takes connections."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Run seeds on a real mongod, and shorten the history of one that fails."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,14 +103,15 @@ class Simulation:
         return "\n".join([*outcome.history, "", f"seed {seed}: {outcome.anomaly}", f"again: make simulate SEED={seed}"])
 
 
-_ROOM = 2 * 1024**3
-"""In bytes, for the mongods of all workers: each takes up to 400 MiB."""
+_ROOM_FOR_EACH_CORE = 1024**3
+"""In bytes: two mongods, which take up to 400 MiB each."""
 
 
 def _in_memory() -> Path | None:
     """Return a folder that no disk has to follow, if this machine has one with room: nothing here outlives a run."""
     folder = Path("/dev/shm")  # noqa: S108
-    return folder if folder.is_dir() and shutil.disk_usage(folder).free > _ROOM else None
+    wanted = _ROOM_FOR_EACH_CORE * (os.cpu_count() or 1)
+    return folder if folder.is_dir() and shutil.disk_usage(folder).free > wanted else None
 
 
 @asynccontextmanager
