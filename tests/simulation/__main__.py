@@ -41,7 +41,7 @@ async def _simulate(running: Simulation, seeds: range) -> _Report:
             report.hits[hit.fault] += 1
             report.mattered[hit.fault] += hit.mattered
         if outcome.anomaly:
-            report.stories.append(await running.story(seed))
+            report.stories.append(await running.story(seed, outcome.anomaly))
     return report
 
 

@@ -33,6 +33,9 @@ class Fault(StrEnum):
     MONGOD_UNACKNOWLEDGED = "mongod: applied, write concern timed out"
     MONGOD_UNACKNOWLEDGED_ONCE = "mongod: applied, write concern error, driver retries"
 
+    # To a command to MongoDB, by a primary that was replaced and does not know it yet.
+    MONGOD_FROM_BEFORE = "mongod: a replaced primary answers from before"
+
     # To an emission.
     SINK_REFUSES = "sink: 503, not stored"
     SINK_TIMES_OUT = "sink: timed out, not stored"
@@ -60,7 +63,7 @@ TO_READ = (
     *(Fault.CRASH_BEFORE, Fault.CRASH_AFTER),
     *(Fault.COMMAND_NOT_SENT, Fault.COMMAND_REPLY_LOST),
     *(Fault.MONGOD_REFUSES, Fault.MONGOD_TIMES_OUT, Fault.MONGOD_STEPS_DOWN),
-    *(Fault.MONGOD_CLOSES, Fault.MONGOD_CLOSES_TWICE),
+    *(Fault.MONGOD_CLOSES, Fault.MONGOD_CLOSES_TWICE, Fault.MONGOD_FROM_BEFORE),
 )
 TO_WRITE = (
     *(*TO_READ, Fault.COMMAND_LATE),
@@ -138,15 +141,23 @@ class Faults:
         self._enabled = {fault for fault in Fault if self._random.random() < 0.6}
         self._switched_off = switched_off
         self._decisions = 0
+        self.not_yet = {Fault.MONGOD_FROM_BEFORE}
+        """What cannot be before something else has happened."""
         self.over = False
         self.hits: list[Hit] = []
+
+    def can_be(self, fault: Fault) -> bool:
+        """Tell whether a fault is among those of this run."""
+        return self._rate > 0 and fault in self._enabled
 
     def decide(self, possible: Sequence[Fault], rate: float | None = None) -> Hit | None:
         """Return the fault to inject here, if any; at a rate of its own if one is given."""
         self._decisions += 1
         strikes = self._random.random() < (self._rate if rate is None else rate)
         fault = self._random.choice(possible)
-        if self.over or not strikes or fault not in self._enabled or self._decisions in self._switched_off:
+        if self.over or not strikes or fault not in self._enabled - self.not_yet:
+            return None
+        if self._decisions in self._switched_off:
             return None
         hit = Hit(self._decisions, fault)
         self.hits.append(hit)

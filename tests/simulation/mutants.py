@@ -266,6 +266,22 @@ MUTANTS = (
         "shop.orders.claim_due",
         (('{"$lte": ["$resend_at", NOW]}', "False"),),
     ),
+    # --- primaries that were replaced
+    Mutant(
+        "a refusal is not confirmed to rest on the latest state",
+        "shop.mongo.update",
+        (("if await is_latest(of, key, stored):", "if True:"),),
+    ),
+    Mutant(
+        "that there is no account is not confirmed either",
+        "shop.billing._deposit",
+        (("if await mongo.is_latest(_users(), account, None):", "if True:"),),
+    ),
+    Mutant(
+        "an answer that is a read is durable, not latest",
+        "shop.mongo.latest",
+        (('ReadConcern("linearizable")', 'ReadConcern("majority")'),),
+    ),
     # --- notifications
     Mutant(
         "a notification is written over",

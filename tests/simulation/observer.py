@@ -7,6 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
 
 from shop import settings
 from shop.mongo import Document
@@ -15,6 +16,15 @@ from tests.simulation.workload import Call
 
 Attempt = tuple[str, int]
 """A basket's id and the number of an attempt to pay it."""
+
+
+Progress = tuple[int, bool]
+"""The latest attempt of a basket, and whether it is settled: it only ever grows."""
+
+
+def progress(attempt: int, status: str) -> Progress:
+    """Return how far a basket is."""
+    return attempt, status != "ordered"
 
 
 class Anomaly(Exception):
@@ -120,6 +130,12 @@ class Holdings:
         return [document for document in getattr(self, name) if document["user"] == user]
 
 
+def as_it_was(collection: AsyncCollection[Document]) -> AsyncCollection[Document]:
+    """Return what a primary that was replaced has of a collection."""
+    database = collection.database
+    return database.client[f"{database.name}_as_it_was"][collection.name]
+
+
 class Databases:
     """The three databases, looked at and aged from outside of the functions."""
 
@@ -129,11 +145,25 @@ class Databases:
         self._paid, self._deposits = billing["paid_baskets"], billing["deposits"]
         self._notifications = notify["notifications"]
 
+    async def replace_primary(self, users: Iterable[str]) -> None:
+        """Keep these users' baskets and accounts as they are, for a primary that learns of nothing any more."""
+        names = list(users)
+        for collection, user in ((self._baskets, "user"), (self._users, "_id")):
+            documents = await collection.find({user: {"$in": names}}).to_list()
+            await as_it_was(collection).delete_many({})
+            if documents:
+                await as_it_was(collection).insert_many(documents)
+
     async def make_due(self, users: Iterable[str]) -> int:
         """Let the time come when resend looks at the ordered baskets; return how many there are."""
         due = {"$set": {"resend_at": datetime(2000, 1, 1, tzinfo=UTC)}}
         updated = await self._baskets.update_many({"user": {"$in": list(users)}, "status": "ordered"}, due)
         return updated.matched_count
+
+    async def progress(self, user: str) -> dict[str, Progress]:
+        """Return how far each of a user's baskets is."""
+        baskets = await self._baskets.find({"user": user}).to_list()
+        return {str(basket["_id"]): progress(basket["attempt"], basket["status"]) for basket in baskets}
 
     async def check_earlier_baskets_paid(self, user: str, basket: str) -> None:
         """Check that a basket is given only when the ones before it are paid."""

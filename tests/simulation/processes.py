@@ -21,10 +21,10 @@ from unittest import mock
 import aiohttp
 import pymongo
 import pymongo.common
-from pymongo import AsyncMongoClient
+from pymongo import ASCENDING, AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.cursor import AsyncCursor
-from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError
+from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,6 +32,7 @@ from shop import edge, emission, mongo, settings
 from shop.mongo import Document
 from shop.settings import ArrayLimits
 from tests.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
+from tests.simulation.observer import as_it_was
 
 Function = Callable[[Request], Awaitable[Response]]
 
@@ -120,6 +121,16 @@ class Activity:
         self._stopped.set()
         return await self._turn
 
+    def stands(self) -> str:
+        """Return where it stands, from the outside in: for one that never goes on."""
+        assert self._task is not None
+        places, coroutine = [], self._task.get_coro()
+        while coroutine is not None:
+            if (frame := getattr(coroutine, "cr_frame", None)) is not None:
+                places.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+            coroutine = getattr(coroutine, "cr_await", None)
+        return f"{self.what}, {self.wants.what}, hits {[hit.fault for hit in self.hits]}, at {' '.join(places)}"
+
     async def crash(self) -> None:
         """End it where it stands."""
         assert self._task is not None
@@ -148,8 +159,12 @@ class _Collection:
         self._real = real
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
-        act, command = getattr(self._real, method), _COMMANDS[method]
-        return lambda *args, **kwargs: _operate(command, self._real.name, partial(act, *args, **kwargs))
+        def operate(*args: object, **kwargs: object) -> Awaitable[Any]:
+            act = partial(getattr(self._real, method), *args, **kwargs)
+            from_before = partial(_from_before, self._real, method, *args, **kwargs)
+            return _operate(_COMMANDS[method], self._real.name, act, from_before)
+
+        return operate
 
     def with_options(self, **options: Any) -> "_Collection":
         return _Collection(self._real.with_options(**options))
@@ -166,11 +181,13 @@ class _Cursor:
     real: AsyncCursor[Document]
 
     async def to_list(self) -> list[Document]:
-        found: list[Document] = await _operate("find", self.collection, self.real.to_list)
+        found: list[Document] = await _operate("find", self.collection, self.real.to_list, _refuse)
         return found
 
 
-async def _operate(command: str, collection: str, act: Callable[..., Awaitable[Any]]) -> Any:
+async def _operate(
+    command: str, collection: str, act: Callable[..., Awaitable[Any]], from_before: Callable[[], Awaitable[Any]]
+) -> Any:
     activity, what = _current.get(), f"{command} {collection}"
     hit = await activity.turn(Operation(what, TO_READ if command == "find" else TO_WRITE))
     match hit.fault if hit else None:
@@ -190,9 +207,39 @@ async def _operate(command: str, collection: str, act: Callable[..., Awaitable[A
             # Without its session, which ends with the request.
             activity.outside.postpone(f"{what} of {activity.process.name}", partial(act, session=None))
             raise NetworkTimeout("simulated: still on its way")
+        case Fault.MONGOD_FROM_BEFORE:
+            assert hit is not None
+            answer = await from_before()
+            hit.mattered = True
+            return answer
         case _:
             assert hit is not None
             return await _at_fail_point(hit, activity.process, command, act)
+
+
+async def _from_before(real: AsyncCollection[Document], method: str, *args: Any, **kwargs: Any) -> Any:
+    """Act as a primary that was replaced and does not know it yet: it answers only what no majority has to confirm.
+
+    That is a read with read concern majority, and an update that changes nothing. A read in a causally consistent
+    session asks for more than it has.
+    """
+    if kwargs.get("session") is not None and method == "find_one":
+        await _refuse()
+    if real.read_concern.level == "linearizable":
+        await _refuse()
+    old, its_order = as_it_was(real), {"sort": [("_id", ASCENDING)]}
+    before = await old.find({}, **its_order).to_list()
+    answer = await getattr(old, method)(*args, **kwargs)
+    if before == await old.find({}, **its_order).to_list():
+        return answer
+    await old.delete_many({})  # it will roll back
+    if before:
+        await old.insert_many(before)
+    return await _refuse()
+
+
+async def _refuse() -> Any:
+    raise NotPrimaryError("simulated: no longer the primary")
 
 
 async def _at_fail_point(hit: Hit, process: Process, command: str, act: Callable[[], Awaitable[Any]]) -> Any:

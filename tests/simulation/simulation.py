@@ -1,5 +1,6 @@
 """Run seeds on a real mongod, and shorten the history of one that fails."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -24,6 +25,9 @@ from tests.simulation.world import World
 
 _CLEAR_AFTER = 500
 """Runs, after which what they left is removed, so that the millionth run is as fast as the first."""
+
+_MOST_S = 100
+"""For a run, in real seconds: a thousand times what it takes."""
 
 _MOST_RERUNS = 200
 """Of a failing seed while its history is shortened: half a minute at most."""
@@ -64,13 +68,16 @@ class Simulation:
         anomaly = None
         with seams():
             try:
-                await world.run()
-                holdings = await self._databases.holdings(world.workload.users)
+                async with asyncio.timeout(_MOST_S):
+                    await world.run()
+                    holdings = await self._databases.holdings(world.workload.users)
                 check(world.witness, holdings)
                 if not faults.hits:
                     check_bounded(holdings, world.longest_array("billing_handler"), world.longest_array("deposit_cash"))
             except Anomaly as broken:
                 anomaly = world.plain(str(broken))
+            except TimeoutError:
+                anomaly = world.plain(f"it hangs: {world.stands()}")
             finally:
                 await world.stop()
         if anomaly:
@@ -80,6 +87,8 @@ class Simulation:
     async def shorten(self, seed: int) -> Outcome:
         """Find a run of a failing seed, with few faults and actions, that breaks the same promise."""
         best = await self.run(seed)
+        if best.anomaly is None:
+            return best
         switched_off, skipped, reruns = frozenset[int](), frozenset[int](), 0
         size = max(len(best.hits), best.actions)
         while size >= 1:
@@ -97,9 +106,11 @@ class Simulation:
             size //= 2
         return best
 
-    async def story(self, seed: int) -> str:
+    async def story(self, seed: int, anomaly: str) -> str:
         """Return how a failing seed fails, shortened, and the command that runs it again."""
         outcome = await self.shorten(seed)
+        if outcome.anomaly is None:
+            return f"seed {seed}: {anomaly}\nrun again at once, it does not fail"
         return "\n".join([*outcome.history, "", f"seed {seed}: {outcome.anomaly}", f"again: make simulate SEED={seed}"])
 
 

@@ -28,7 +28,7 @@ async def test_every_promise_holds_under_every_fault(running: Simulation) -> Non
     for seed in range(1, SEEDS + 1):
         outcome = await running.run(seed)
         if outcome.anomaly:
-            pytest.fail(await running.story(seed))
+            pytest.fail(await running.story(seed, outcome.anomaly))
         hits.update(hit.fault for hit in outcome.hits)
     assert [fault for fault in Fault if not hits[fault]] == []
 
@@ -48,11 +48,22 @@ async def test_a_bug_is_caught_and_told(running: Simulation) -> None:
         for seed in range(1, 51):
             outcome = await running.run(seed)
             if outcome.anomaly:
-                story = await running.story(seed)
+                story = await running.story(seed, outcome.anomaly)
                 assert f"make simulate SEED={seed}" in story
                 assert story.count("\n") <= len(outcome.history) + 3
                 return
     pytest.fail("not caught")
+
+
+async def test_a_run_that_hangs_is_ended_and_told(running: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it stood is in the story, and the next run is as good as any."""
+    with monkeypatch.context() as hasty:
+        hasty.setattr("tests.simulation.simulation._MOST_S", 0.01)
+        outcome = await running.run(1)
+    assert outcome.anomaly is not None
+    assert outcome.anomaly.startswith("it hangs: ")
+    assert outcome.anomaly in await running.story(1, outcome.anomaly)
+    assert (await running.run(1)).anomaly is None
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)

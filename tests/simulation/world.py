@@ -21,7 +21,7 @@ from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentReques
 from shop.settings import ArrayLimits
 from tests.simulation.faults import TO_CALL, TO_DECISION, TO_DELIVERY, Fault, Faults, Hit
 from tests.simulation.invariants import check_unchanged
-from tests.simulation.observer import Anomaly, Databases, Witness
+from tests.simulation.observer import Anomaly, Databases, Witness, holds, progress
 from tests.simulation.processes import Activity, Done, Fleet, Process, request
 from tests.simulation.workload import Call, Workload
 
@@ -99,6 +99,7 @@ class World:
         self._pending: list[_Pending] = []
         self._records: list[Record] = []
         self._dead_letters: list[Delivery] = []
+        self._in_hand: Activity | None = None
         self._ended = 0
         self._steps = 0
         self._names: dict[str, str] = {}
@@ -108,7 +109,11 @@ class World:
 
     async def run(self) -> None:
         """Run all calls under faults, then let everything settle without any. Raises Anomaly."""
+        replaced = self._random.randint(1, self.workload.actions)
         for action in range(1, self.workload.actions + 1):
+            if action == replaced and self.faults.can_be(Fault.MONGOD_FROM_BEFORE):
+                await self._databases.replace_primary(self.workload.users)
+                self.faults.not_yet.discard(Fault.MONGOD_FROM_BEFORE)
             while self._pending and self._random.random() > self._haste:
                 await self._step()
             call, is_tick = self.workload.next_call(), self._random.random() < 0.08
@@ -193,11 +198,13 @@ class World:
         self.most_in_hand[function] = max(self.most_in_hand[function], in_hand + 1)
         activity = Activity(process, request(method, headers, body), self, what, done)
         self.note(f"{process.name} takes {what}")
+        self._in_hand = activity
         await activity.start()
         await self._stopped(activity)
 
     async def _stopped(self, activity: Activity) -> None:
         """See what an activity wants next, or what it answered."""
+        self._in_hand = None
         if activity.response is None:
             self._will(partial(self._proceed, activity), activity)
             return
@@ -216,6 +223,7 @@ class World:
         hit, process = self.faults.decide(activity.wants.possible), activity.process
         self.note(f"{process.name}: {activity.wants.what}" + (f" !!! {hit.fault} (fault {hit.number})" if hit else ""))
         if hit is None or hit.fault is not Fault.CRASH_BEFORE:
+            self._in_hand = activity
             await activity.proceed(hit)
         if hit is not None and hit.fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
             hit.mattered = True
@@ -225,6 +233,7 @@ class World:
 
     async def _crash(self, process: Process, current: Activity) -> None:
         """End everything that a process had in hand; it starts again at once."""
+        self._in_hand = None
         dead = [current]
         dead += [p.activity for p in self._pending if p.activity is not None and p.activity.process is process]
         self._pending = [pending for pending in self._pending if pending.activity not in dead]
@@ -233,8 +242,14 @@ class World:
         for activity in dead:
             await activity.done(None)
 
+    def stands(self) -> str:
+        """Return what the run waits for, when it waits for ever."""
+        return self._in_hand.stands() if self._in_hand else "nothing in hand"
+
     async def stop(self) -> None:
         """End what an anomaly, or Ctrl-C, left unfinished."""
+        if self._in_hand is not None:
+            await self._in_hand.crash()
         for pending in self._pending:
             if pending.activity is not None:
                 await pending.activity.crash()
@@ -262,6 +277,8 @@ class World:
 
     async def _send(self, call: Call, *, answer_lost: bool = False) -> None:
         sent = self.witness.sent(call)
+        is_read = call.function in ("get_basket", "get_order")
+        before = await self._databases.progress(call.user) if is_read else {}
 
         async def done(response: Response | None) -> None:
             if response is None:
@@ -272,6 +289,11 @@ class World:
             if call.function == "get_basket" and response.status_code == 200 and body["basket"] not in self._given:
                 self._given.add(body["basket"])
                 await self._databases.check_earlier_baskets_paid(call.user, body["basket"])
+            if is_read and response.status_code == 200:
+                status = body.get("order_status", body["message"])
+                attempt = body["attempt"] - (call.function == "get_basket" and status == "open")  # it gives the next
+                far = progress(attempt, status) >= before.get(body["basket"], progress(0, "open"))
+                holds(far, "a basket is never answered from before it was asked for", body, before)
             sent.answered(response.status_code, body, replayed=replayed)
             if response.status_code == 200 and not answer_lost:
                 self.workload.learn(call, body)
