@@ -71,6 +71,9 @@ class Operation:
     possible: tuple[Fault, ...]
 
 
+_MOST_CANCELLATIONS = 10
+"""Of one activity: before Python 3.12 `asyncio.wait_for`, which pymongo uses, may swallow one."""
+
 _DEAD = Operation("nothing any more", ())
 
 Done = Callable[[Response | None], Awaitable[None]]
@@ -134,8 +137,11 @@ class Activity:
     async def crash(self) -> None:
         """End it where it stands."""
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        for _ in range(_MOST_CANCELLATIONS):
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1)
+            if self._task.done():
+                return
 
 
 _current: ContextVar[Activity] = ContextVar("activity")

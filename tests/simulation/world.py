@@ -277,7 +277,7 @@ class World:
 
     async def _send(self, call: Call, *, answer_lost: bool = False) -> None:
         sent = self.witness.sent(call)
-        is_read = call.function in ("get_basket", "get_order")
+        is_read = call.function in ("get_basket", "get_order") and not self.faults.not_yet
         before = await self._databases.progress(call.user) if is_read else {}
 
         async def done(response: Response | None) -> None:
