@@ -7,6 +7,7 @@ from tests.faults.audit import anomalies
 from tests.faults.injections import Injection
 from tests.faults.load import Ledger, Load
 from tests.faults.system import System
+from tests.faults.topics import PAYMENTS, RESULTS
 
 _BEFORE = _AFTER = 10  # orders that customers see settled before anything breaks, and once all runs again
 
@@ -29,10 +30,15 @@ async def play(system: System, inject: Injection, seed: int = 0) -> Round:
     """Play a round and audit it; customers of earlier rounds have no part in it."""
     begun = time.monotonic()
     async with Load(system.shop, seed) as load:
-        await load.sees_settled(_BEFORE)
-        await inject(system)
-        await system.stack.wait_ready()
-        await load.sees_settled(_AFTER)
+        try:
+            await load.sees_settled(_BEFORE)
+            await inject(system)
+            await system.stack.wait_ready()
+            await load.sees_settled(_AFTER)
+        except TimeoutError as error:
+            seen = {topic: len(system.topics.records(topic)) for topic in (PAYMENTS, RESULTS)}
+            error.add_note(f"told {dict(load.outcomes)}, {load.unanswered} unanswered, records {seen}")
+            raise
     await system.all_settled([ledger.user for ledger in load.ledgers])
     return Round(
         accepted=load.outcomes.total(),
