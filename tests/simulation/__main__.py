@@ -46,21 +46,27 @@ async def _simulate(running: Simulation, seeds: range) -> _Report:
 
 
 def simulate(first: int, count: int) -> bool:
-    """Run seeds, show how far it is, and end with the faults. Return whether all promises held."""
+    """Run seeds, show how far it is, and end with the faults, also on Ctrl-C. Return whether all promises held."""
     total, started = _Report(), time.monotonic()
     chunks = [range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)]
-    for report in in_parallel(_simulate, chunks):
-        total.seeds += report.seeds
-        total.hits += report.hits
-        total.mattered += report.mattered
-        total.stories += report.stories
-        rate = total.seeds / (time.monotonic() - started)
-        left_s = (count - total.seeds) / rate
-        _say(f"\r{total.seeds} of {count} seeds, {rate:.1f}/s, {left_s / 60:.0f} min left, "
-             f"{len(total.stories)} anomalies ", end="")  # fmt: skip
-        if len(total.stories) >= _MOST_ANOMALIES:
-            break
-    took_s = time.monotonic() - started
+    try:
+        for report in in_parallel(_simulate, chunks):
+            total.seeds += report.seeds
+            total.hits += report.hits
+            total.mattered += report.mattered
+            total.stories += report.stories
+            rate = total.seeds / (time.monotonic() - started)
+            left_s = (count - total.seeds) / rate
+            _say(f"\r{total.seeds} of {count} seeds, {rate:.1f}/s, {left_s / 60:.0f} min left, "
+                 f"{len(total.stories)} anomalies ", end="")  # fmt: skip
+            if len(total.stories) >= _MOST_ANOMALIES:
+                break
+    finally:
+        _tell(total, time.monotonic() - started)
+    return not total.stories
+
+
+def _tell(total: _Report, took_s: float) -> None:
     _say(f"\n\n{'fault':65}{'injected':>10}{'mattered':>10}")
     for fault in Fault:
         _say(f"{fault:65}{total.hits[fault]:>10}{total.mattered[fault]:>10}")
@@ -68,7 +74,6 @@ def simulate(first: int, count: int) -> bool:
     for story in total.stories:
         _say(f"\n{story}")
     _say(f"\n{total.seeds} seeds, {took_s:.0f} s, {total.hits.total()} faults, {len(total.stories)} anomalies")
-    return not total.stories
 
 
 async def _hunt(running: Simulation, hunt: tuple[int, int, int]) -> tuple[int, int | None]:

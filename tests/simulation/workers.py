@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from queue import Empty
@@ -21,6 +20,9 @@ R = TypeVar("R")
 
 _PATIENCE_S = 300
 """For one task of a worker: a hunt for a mutant that is never caught takes half of it."""
+
+_GOODBYE_S = 30
+"""For a worker that is told to end, and stops its mongod."""
 
 
 def in_parallel(work: Callable[[Simulation, T], Awaitable[R]], tasks: Iterable[T]) -> Iterator[R]:
@@ -47,7 +49,9 @@ def in_parallel(work: Callable[[Simulation, T], Awaitable[R]], tasks: Iterable[T
         todo.cancel_join_thread()  # what nobody takes any more would fill the pipe, and keep this process from ending
         for worker in workers:
             worker.terminate()
-            worker.join()
+        for worker in workers:
+            worker.join(_GOODBYE_S)
+            worker.kill()  # does nothing to one that has ended
 
 
 def _workers() -> int:
@@ -76,5 +80,8 @@ def _worker(work: Callable[[Simulation, T], Awaitable[R]], todo: "Queue[T | None
 
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers in order
-    with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    except asyncio.CancelledError:
+        done.cancel_join_thread()  # nobody reads results any more: waiting until they are read would be for ever
