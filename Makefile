@@ -11,6 +11,8 @@ TESTABLE := $(VENV)/dev.done $(BIN)/orders
 
 # Functions in the tests' own process, on a real MongoDB: a minute. All others run the stack, or parts of it.
 QUICK := tests/functions tests/shop
+# They wait more than they compute, so two files run at once, each process with a stack of its own.
+OTHERS := -n 2 --dist loadfile $(addprefix --ignore=,$(QUICK))
 
 export PORT
 
@@ -28,7 +30,7 @@ demo: $(RUNNABLE) ## Order once, repeat everything, and show that it was charged
 
 test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
 	@$(BIN)/python -m pytest $(QUICK)
-	@$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
+	@$(BIN)/python -m pytest $(OTHERS)
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
 	$(BIN)/ruff format --check
@@ -38,7 +40,7 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
 	# Coverage sees nothing in the others, and would slow them down.
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
+	$(BIN)/python -m pytest $(OTHERS)
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SEED=123 runs that one again)
 	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
