@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=shop schema/*.proto
 
+# A lock names everything, so nothing is resolved: pip looks for the newest `coverage[toml]` beside the locked `coverage`,
+# and refuses the lock on the day that there is a newer one.
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes --no-deps -r
+
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
 
@@ -33,6 +37,7 @@ test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
 	@$(BIN)/python -m pytest $(OTHERS)
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
+	$(BIN)/pip --disable-pip-version-check check # the locks are complete
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -78,12 +83,12 @@ clean: ## Remove the data and logs of make run (what is installed stays)
 # What is installed: one environment, from a lock with hashes. `dev` holds all that `local` does.
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/made
 	@echo "Installing the tools and dependencies into $(VENV) (about a minute, once)"
-	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements/dev.txt
+	@$(INSTALL) requirements/dev.txt
 	@touch $(VENV)/local.done $@
 
 $(VENV)/local.done: requirements/local.txt $(VENV)/made
 	@echo "Installing the dependencies into $(VENV) (about a minute, once)"
-	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements/local.txt
+	@$(INSTALL) requirements/local.txt
 	@touch $@
 
 # The `orders` command, and the project's packages by name from any folder.
