@@ -49,6 +49,8 @@ async def current_basket(user: str) -> Document:
     One round trip for a basket that exists: the highest number is the only one that can be unpaid.
     """
     for _ in range(_RACES):
+        # MongoDB calls a read linearizable only when its filter names one document. This one takes the first entry of a
+        # unique index, and needs no more of it than that the primary still was one after it had looked.
         latest = await mongo.latest(_baskets()).find_one({"user": user}, sort=[("number", DESCENDING)])
         if latest is not None and latest["status"] != PAID_STATUS:
             return latest

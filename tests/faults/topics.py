@@ -102,7 +102,12 @@ class Topics:
         await self._following
 
     def records(self, topic: str, id_: str | None = None) -> list[Record]:
-        """Return what the topic holds, as far as it was followed; of one event id, when it is given."""
+        """Return what the topic holds, as far as it was followed; of one event id, when it is given.
+
+        Raises what ended the following, if anything did: whoever waits for a record would wait in vain.
+        """
+        if self._following is not None and self._following.done():
+            self._following.result()
         return [record for record in list(self._records[topic]) if id_ is None or record.id == id_]
 
     def emissions(self, topic: str, id_: str) -> list[Record]:
