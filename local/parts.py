@@ -127,11 +127,19 @@ def failed(reason: str, log_file: Path) -> PartFailedError:
 class Keeper:
     """Keeps one part running: when it ends by itself it is started again, after 0.2 s at first, 5 s at most."""
 
-    def __init__(self, name: str, part: Part, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        part: Part,
+        report: Callable[[str], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.name = name
         self.part = part
         self.ready = asyncio.Event()
         self._report = report
+        self._sleep = sleep
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -178,7 +186,7 @@ class Keeper:
                 status = await self.part.process.wait()
                 self.ready.clear()
                 self._report(f"{self.name:<16} ended with status {status}, starts again in {delay_s:.1f} s")
-            await asyncio.sleep(delay_s)
+            await self._sleep(delay_s)
             begun = time.monotonic()
             try:
                 await self.part.start()
