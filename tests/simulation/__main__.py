@@ -15,6 +15,9 @@ from tests.simulation.workers import in_parallel
 _CHUNK = 25
 """Seeds that a worker runs before it reports: a few seconds."""
 
+_BAR = 20
+"""Characters of the progress bar."""
+
 _MOST_ANOMALIES = 3
 """After which a simulation ends: what is so broken is broken everywhere."""
 
@@ -57,7 +60,8 @@ def simulate(first: int, count: int) -> bool:
             total.stories += report.stories
             rate = total.seeds / (time.monotonic() - started)
             left_s = (count - total.seeds) / rate
-            _say(f"\r{total.seeds} of {count} seeds, {rate:.1f}/s, {left_s / 60:.0f} min left, "
+            bar = "#" * (_BAR * total.seeds // count)
+            _say(f"\r[{bar:{_BAR}}] {total.seeds} of {count} seeds, {rate:.1f}/s, {left_s / 60:.0f} min left, "
                  f"{len(total.stories)} anomalies ", end="")  # fmt: skip
             if len(total.stories) >= _MOST_ANOMALIES:
                 break
