@@ -47,8 +47,8 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
 	$(BIN)/python -m pytest $(OTHERS)
 
-simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000; SEED=123 runs that one again)
-	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 runs one again)
+	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the simulation must find each
 	@$(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.faults import Fault
+from tests.simulation.mutants import MUTANTS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 FUNCTIONS = sorted(folder.parent.name for folder in (ROOT / "functions").glob("*/main.py"))
@@ -56,6 +59,12 @@ def test_a_function_is_called_what_its_folder_is_called(function: str) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert callable(getattr(module, function))
+
+
+def test_the_readme_counts_the_bugs_and_faults_of_the_simulation() -> None:
+    """What the simulation can inject, and must find, is as many as the README says."""
+    assert f"puts {len(MUTANTS)} known bugs into the code" in README
+    assert f"faults of {len(Fault)} kinds" in README
 
 
 def test_links_lead_somewhere() -> None:

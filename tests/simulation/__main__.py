@@ -29,6 +29,7 @@ _STARTS = (1, 1_000_001, 2_000_001)
 class _Report:
     """What some seeds led to."""
 
+    first: int = 0
     seeds: int = 0
     hits: Counter[Fault] = field(default_factory=Counter)
     mattered: Counter[Fault] = field(default_factory=Counter)
@@ -36,7 +37,7 @@ class _Report:
 
 
 async def _simulate(running: Simulation, seeds: range) -> _Report:
-    report = _Report()
+    report = _Report(seeds.start)
     for seed in seeds:
         outcome = await running.run(seed)
         report.seeds += 1
@@ -50,10 +51,12 @@ async def _simulate(running: Simulation, seeds: range) -> _Report:
 
 def simulate(first: int, count: int) -> bool:
     """Run seeds, show how far it is, and end with the faults, also on Ctrl-C. Return whether all promises held."""
-    total, started = _Report(), time.monotonic()
+    total, started = _Report(first), time.monotonic()
     chunks = [range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)]
+    todo = {chunk.start for chunk in chunks}
     try:
         for report in in_parallel(_simulate, chunks):
+            todo.remove(report.first)
             total.seeds += report.seeds
             total.hits += report.hits
             total.mattered += report.mattered
@@ -67,6 +70,8 @@ def simulate(first: int, count: int) -> bool:
                 break
     finally:
         _tell(total, time.monotonic() - started)
+        if todo:
+            _say(f"ended early; to go on: make simulate FIRST={min(todo)} SEEDS={first + count - min(todo)}")
     return not total.stories
 
 
@@ -92,13 +97,16 @@ async def _hunt(running: Simulation, hunt: tuple[int, int, int]) -> tuple[int, i
 
 def hunt_mutants(most: int) -> bool:
     """Run each mutant until it is caught, and say after how many seeds. Return whether all were."""
+    started = time.monotonic()
     hunts = [(number, start, most) for number in range(len(MUTANTS)) for start in _STARTS]
     found: dict[int, list[int | None]] = {number: [] for number in range(len(MUTANTS))}
     for number, seeds in in_parallel(_hunt, hunts):
         found[number].append(seeds)
         if len(found[number]) == len(_STARTS):
             _say(f"{MUTANTS[number].bug:65} {_fate(found[number], most)}")
-    return all(None not in counts for counts in found.values())
+    caught = sum(None not in counts for counts in found.values())
+    _say(f"\n{caught} of {len(MUTANTS)} bugs caught, {time.monotonic() - started:.0f} s")
+    return caught == len(MUTANTS)
 
 
 def _fate(counts: list[int | None], most: int) -> str:

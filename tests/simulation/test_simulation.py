@@ -1,5 +1,9 @@
 """A few hundred seeds of the simulation, and that it can fail."""
 
+import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -9,9 +13,9 @@ from tests.simulation.faults import Fault
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.simulation import Simulation, simulation
 
-pytestmark = pytest.mark.timeout(300)  # 15 s on an idle machine; on a busy one mongod is what waits
+pytestmark = pytest.mark.timeout(600)  # 20 s on an idle machine; on a busy one mongod is what waits
 
-SEEDS = 150
+SEEDS = 300
 """Enough for each kind of fault to be injected several times; `make simulate` runs as many as you like."""
 
 
@@ -64,6 +68,25 @@ async def test_a_run_that_hangs_is_ended_and_told(running: Simulation, monkeypat
     assert outcome.anomaly.startswith("it hangs: ")
     assert outcome.anomaly in await running.story(1, outcome.anomaly)
     assert (await running.run(1)).anomaly is None
+
+
+def test_a_long_simulation_that_is_ended_early_says_how_to_go_on() -> None:
+    """Ctrl-C after some of the seeds: the table of what they met, the seeds that are left, and no mongod stays."""
+    command = [sys.executable, "-m", "tests.simulation", "--first", "501", "--seeds", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stdout is not None
+        try:
+            assert any(" of 100000 seeds" in line for line in running.stdout)  # the first one, then no more
+            running.send_signal(signal.SIGINT)
+            told = running.stdout.read()  # to its end: whoever still has it open would keep this waiting
+        finally:
+            running.kill()  # does nothing to one that has ended
+    assert running.returncode == 130
+    assert "source: delivered twice" in told
+    left = re.search(r"to go on: make simulate FIRST=(\d+) SEEDS=(\d+)", told)
+    assert left is not None
+    assert int(left[1]) >= 501
+    assert int(left[1]) + int(left[2]) == 100_501
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
