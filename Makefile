@@ -13,10 +13,11 @@ INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
 
+# Two files at a time, each process with a MongoDB or a stack of its own: tests wait more than they compute.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # Functions in the tests' own process, on a real MongoDB: a minute. All others run the stack, or parts of it.
 QUICK := tests/functions tests/shop
-# They wait more than they compute, so two files run at once, each process with a stack of its own.
-OTHERS := -n 2 --dist loadfile $(addprefix --ignore=,$(QUICK))
+OTHERS := $(addprefix --ignore=,$(QUICK))
 
 export PORT
 
@@ -33,8 +34,8 @@ demo: $(RUNNABLE) ## Order once, repeat everything, and show that it was charged
 	@exec $(BIN)/python -m local.demo
 
 test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
-	@$(BIN)/python -m pytest $(QUICK)
-	@$(BIN)/python -m pytest $(OTHERS)
+	@$(PYTEST) $(QUICK)
+	@$(PYTEST) $(OTHERS)
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
 	$(BIN)/pip --disable-pip-version-check check # the locks are complete
@@ -44,8 +45,8 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(PROTOC)
 	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
 	# Coverage sees nothing in the others, and would slow them down.
-	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
-	$(BIN)/python -m pytest $(OTHERS)
+	$(PYTEST) $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(PYTEST) $(OTHERS)
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 runs one again)
 	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
