@@ -48,13 +48,15 @@ class Mongod(Server):
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         await super().start()
+        client = AsyncMongoClient[dict[str, Any]]("127.0.0.1", self._port, directConnection=True)
         try:
             with pymongo.timeout(START_TIMEOUT_S):
-                async with AsyncMongoClient[dict[str, Any]]("127.0.0.1", self._port, directConnection=True) as client:
-                    await _become_primary(client, f"127.0.0.1:{self._port}")
+                await _become_primary(client, f"127.0.0.1:{self._port}")
         except PyMongoError as error:
             await self.stop()
             raise failed(f"it did not become primary: {error}", self._log_file) from error
+        finally:
+            await asyncio.shield(client.close())  # whole, also when another part failed and this start is cancelled
 
 
 async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str) -> None:
