@@ -4,6 +4,8 @@ import asyncio
 import ctypes
 import importlib.util
 import platform
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,15 +50,23 @@ class Mongod(Server):
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         await super().start()
-        client = AsyncMongoClient[dict[str, Any]]("127.0.0.1", self._port, directConnection=True)
         try:
             with pymongo.timeout(START_TIMEOUT_S):
-                await _become_primary(client, f"127.0.0.1:{self._port}")
+                async with _client(self._port) as client:
+                    await _become_primary(client, f"127.0.0.1:{self._port}")
         except PyMongoError as error:
             await self.stop()
             raise failed(f"it did not become primary: {error}", self._log_file) from error
-        finally:
-            await asyncio.shield(client.close())  # whole, also when another part failed and this start is cancelled
+
+
+@asynccontextmanager
+async def _client(port: int) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """Open a client, and close it whole, also when another part failed and the start is cancelled meanwhile."""
+    client = AsyncMongoClient[dict[str, Any]]("127.0.0.1", port, directConnection=True)
+    try:
+        yield client
+    finally:
+        await asyncio.shield(client.close())
 
 
 async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str) -> None:
