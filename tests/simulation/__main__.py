@@ -29,15 +29,14 @@ _STARTS = (1, 1_000_001, 2_000_001)
 class _Report:
     """What some seeds led to."""
 
-    first: int = 0
     seeds: int = 0
     hits: Counter[Fault] = field(default_factory=Counter)
     mattered: Counter[Fault] = field(default_factory=Counter)
     stories: list[str] = field(default_factory=list)
 
 
-async def _simulate(running: Simulation, seeds: range) -> _Report:
-    report = _Report(seeds.start)
+async def _simulate(running: Simulation, seeds: range) -> tuple[range, _Report]:
+    report = _Report()
     for seed in seeds:
         outcome = await running.run(seed)
         report.seeds += 1
@@ -46,17 +45,17 @@ async def _simulate(running: Simulation, seeds: range) -> _Report:
             report.mattered[hit.fault] += hit.mattered
         if outcome.anomaly:
             report.stories.append(await running.story(seed, outcome.anomaly))
-    return report
+    return seeds, report
 
 
 def simulate(first: int, count: int) -> bool:
     """Run seeds, show how far it is, and end with the faults, also on Ctrl-C. Return whether all promises held."""
-    total, started = _Report(first), time.monotonic()
+    total, started = _Report(), time.monotonic()
     chunks = [range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)]
-    todo = {chunk.start for chunk in chunks}
+    todo = set(chunks)
     try:
-        for report in in_parallel(_simulate, chunks):
-            todo.remove(report.first)
+        for chunk, report in in_parallel(_simulate, chunks):
+            todo.remove(chunk)
             total.seeds += report.seeds
             total.hits += report.hits
             total.mattered += report.mattered
@@ -71,7 +70,8 @@ def simulate(first: int, count: int) -> bool:
     finally:
         _tell(total, time.monotonic() - started)
         if todo:
-            _say(f"ended early; to go on: make simulate FIRST={min(todo)} SEEDS={first + count - min(todo)}")
+            left = min(chunk.start for chunk in todo)
+            _say(f"ended early; to go on: make simulate FIRST={left} SEEDS={first + count - left}")
     return not total.stories
 
 
