@@ -72,6 +72,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "sum": _check_range("sum", 1, MAX_SUM),
     "attempt": _check_range("attempt", 1, MAX_INT64 - 1),
     "number": _check_range("number", 1, MAX_INT64 - 1),
+    "epoch": _check_range("epoch", 0, MAX_INT64 - 1),
     "limit": _check_range("limit", 1, 1000),
 }
 

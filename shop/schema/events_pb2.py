@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13schema/events.proto\x12\x0eshop.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x10PaymentRequested\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x61sket\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\x12\x0b\n\x03sum\x18\x05 \x01(\x03\x12.\n\nordered_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x01\n\x0ePaymentDecided\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x61sket\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\x12\x0b\n\x03sum\x18\x05 \x01(\x03\x12(\n\x07outcome\x18\x06 \x01(\x0e\x32\x17.shop.events.v1.Outcome\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*:\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x08\n\x04PAID\x10\x01\x12\x0c\n\x08\x44\x45\x43LINED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13schema/events.proto\x12\x0eshop.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n\x10PaymentRequested\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x61sket\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\x12\x0b\n\x03sum\x18\x05 \x01(\x03\x12.\n\nordered_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\"\xd5\x01\n\x0ePaymentDecided\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x61sket\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\x12\x0b\n\x03sum\x18\x05 \x01(\x03\x12(\n\x07outcome\x18\x06 \x01(\x0e\x32\x17.shop.events.v1.Outcome\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\t \x01(\x03*:\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x08\n\x04PAID\x10\x01\x12\x0c\n\x08\x44\x45\x43LINED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'schema.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=418
-  _globals['_OUTCOME']._serialized_end=476
+  _globals['_OUTCOME']._serialized_start=448
+  _globals['_OUTCOME']._serialized_end=506
   _globals['_PAYMENTREQUESTED']._serialized_start=73
-  _globals['_PAYMENTREQUESTED']._serialized_end=215
-  _globals['_PAYMENTDECIDED']._serialized_start=218
-  _globals['_PAYMENTDECIDED']._serialized_end=416
+  _globals['_PAYMENTREQUESTED']._serialized_end=230
+  _globals['_PAYMENTDECIDED']._serialized_start=233
+  _globals['_PAYMENTDECIDED']._serialized_end=446
 # @@protoc_insertion_point(module_scope)

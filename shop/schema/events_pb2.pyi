@@ -19,23 +19,25 @@ PAID: Outcome
 DECLINED: Outcome
 
 class PaymentRequested(_message.Message):
-    __slots__ = ("user", "basket", "number", "attempt", "sum", "ordered_at")
+    __slots__ = ("user", "basket", "number", "attempt", "sum", "ordered_at", "epoch")
     USER_FIELD_NUMBER: _ClassVar[int]
     BASKET_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SUM_FIELD_NUMBER: _ClassVar[int]
     ORDERED_AT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     user: str
     basket: str
     number: int
     attempt: int
     sum: int
     ordered_at: _timestamp_pb2.Timestamp
-    def __init__(self, user: _Optional[str] = ..., basket: _Optional[str] = ..., number: _Optional[int] = ..., attempt: _Optional[int] = ..., sum: _Optional[int] = ..., ordered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, user: _Optional[str] = ..., basket: _Optional[str] = ..., number: _Optional[int] = ..., attempt: _Optional[int] = ..., sum: _Optional[int] = ..., ordered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class PaymentDecided(_message.Message):
-    __slots__ = ("user", "basket", "number", "attempt", "sum", "outcome", "reason", "decided_at")
+    __slots__ = ("user", "basket", "number", "attempt", "sum", "outcome", "reason", "decided_at", "epoch")
     USER_FIELD_NUMBER: _ClassVar[int]
     BASKET_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +46,7 @@ class PaymentDecided(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     user: str
     basket: str
     number: int
@@ -52,4 +55,5 @@ class PaymentDecided(_message.Message):
     outcome: Outcome
     reason: str
     decided_at: _timestamp_pb2.Timestamp
-    def __init__(self, user: _Optional[str] = ..., basket: _Optional[str] = ..., number: _Optional[int] = ..., attempt: _Optional[int] = ..., sum: _Optional[int] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., reason: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, user: _Optional[str] = ..., basket: _Optional[str] = ..., number: _Optional[int] = ..., attempt: _Optional[int] = ..., sum: _Optional[int] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., reason: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
