@@ -1,0 +1,42 @@
+"""A MongoDB in which setup was never run, for what comes before it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from local.mongodb import Mongod
+from local.ports import Ports
+from shop import mongo, readiness
+from shop.state import SERVICES
+
+
+@pytest.fixture(scope="package")
+async def empty_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
+    """Run a mongod of one's own, with fail points."""
+    folder: Path = tmp_path_factory.mktemp("empty")
+    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log", fail_points=True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def empty(empty_mongod: Mongod, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Point this process at databases that hold nothing, setup's collections neither, until the test ends."""
+    before = mongo._client
+    monkeypatch.setattr(mongo, "_client", None)
+    monkeypatch.setenv("MONGODB_URI", empty_mongod.uri)
+    for service in SERVICES:
+        await mongo.client().drop_database(service)
+    yield
+    await mongo.close()
+    mongo._client = before
+
+
+@pytest.fixture(autouse=True)
+def knows_nothing() -> Iterator[None]:
+    """Each test is a process that just started."""
+    readiness.forget()
+    yield
+    readiness.forget()
