@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from bson import Int64, ObjectId
 from pymongo import DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import DuplicateKeyError
 
 from shop import mongo
-from shop.errors import Contradiction, Impossible
+from shop.errors import Contradiction, Impossible, Unavailable
 from shop.messages import event_id, rfc3339, to_datetime
 from shop.mongo import NOW, Document, literal
 from shop.schema.events_pb2 import PAID, PaymentDecided
@@ -32,13 +33,17 @@ def _notifications() -> AsyncCollection[Document]:
     return mongo.collection(SERVICE, "notifications")
 
 
+_RACES = 10
+"""How often a notification may be another one when it is looked at again: only while a primary is being replaced."""
+
+
 async def record(decided: PaymentDecided) -> None:
     """Record the notification of a decision, once.
 
-    One upsert on exactly the key, changing nothing when it is there: an insert that ignores its duplicate would not
-    wait until the one it met is durable.
+    One upsert on exactly the key and its user, changing nothing when it is there: an insert that ignores its duplicate
+    would not wait until the one it met is durable.
 
-    Raises Contradiction when the same basket and attempt was notified with other content.
+    Raises Contradiction when the same basket and attempt was notified with other content, and that is the latest state.
     """
     key = event_id(decided)
     content = {
@@ -50,10 +55,29 @@ async def record(decided: PaymentDecided) -> None:
         "reason": decided.reason,
         "decided_at": to_datetime(decided.decided_at),
     }
-    stored = await mongo.upsert(_notifications(), {"_id": key}, _record_it(key, content))
-    for field, value in content.items():
-        if stored[field] != value:
-            raise Contradiction(f"{key} was notified with {field} {stored[field]}, not {value}")
+    for _ in range(_RACES):
+        stored = await _recorded(key, content)
+        if stored is None:
+            continue
+        different = [field for field, value in content.items() if stored[field] != value]
+        if not different:
+            return
+        if await mongo.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
+            field = different[0]
+            raise Contradiction(f"{key} was notified with {field} {stored[field]}, not {content[field]}")
+    raise Unavailable("it changes faster than it can be read; try again")
+
+
+async def _recorded(key: str, content: Document) -> Document | None:
+    """Return the notification with this key after recording it, if it was not there; None: it came or went meanwhile.
+
+    A sharded collection takes an upsert only with the user in its key. Without the user only the look is, at what an
+    upsert met: a delivery of the same event that was faster, or the notification of another user.
+    """
+    try:
+        return await mongo.upsert(_notifications(), {"_id": key, "user": content["user"]}, _record_it(key, content))
+    except DuplicateKeyError:
+        return await mongo.latest(_notifications()).find_one({"_id": key})
 
 
 def _record_it(key: str, content: Document) -> mongo.Pipeline:

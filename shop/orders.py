@@ -235,19 +235,33 @@ def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> s
 # --- resend ----------------------------------------------------------------------------------------------------------
 
 
+_CANDIDATES = 20
+"""How many due baskets one look finds: when another tick was faster with the first, the next one may be free."""
+
+
 async def claim_due() -> PaymentRequested | None:
     """Claim the basket that has been due for a resend for longest, and return its event; None when none is due.
 
     The claim sets its next time before anything is sent: ticks that overlap share the work, and a basket that never
     gets through does not keep the others waiting. Waits double without a counter, for each is as long as the basket's
     age.
+
+    Who is due is asked of all users at once; a claim names its user, as a sharded collection requires.
     """
+    due = {"status": ORDERED, "$expr": {"$lte": ["$resend_at", NOW]}}
     age = {"$subtract": [NOW, "$ordered_at"]}
     wait = {"$min": [{"$max": [age, RESEND_AFTER_MS]}, RESEND_AT_MOST_EVERY_MS]}
-    claimed = await _baskets().find_one_and_update(
-        {"status": ORDERED, "$expr": {"$lte": ["$resend_at", NOW]}},
-        [{"$set": {"resend_at": {"$add": [NOW, wait]}}}],
-        sort=[("resend_at", 1)],
-        return_document=ReturnDocument.AFTER,
-    )
-    return payment_requested(claimed) if claimed is not None else None
+    for _ in range(_RACES):
+        longest_first = _baskets().find(due, {"user": 1}, sort=[("resend_at", 1)], limit=_CANDIDATES)
+        candidates = await longest_first.to_list()
+        for candidate in candidates:
+            claimed = await _baskets().find_one_and_update(
+                {"_id": candidate["_id"], "user": candidate["user"], **due},
+                [{"$set": {"resend_at": {"$add": [NOW, wait]}}}],
+                return_document=ReturnDocument.AFTER,
+            )
+            if claimed is not None:
+                return payment_requested(claimed)
+        if len(candidates) < _CANDIDATES:
+            return None
+    return None  # other ticks claim everything first: they resend it

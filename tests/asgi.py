@@ -11,6 +11,8 @@ from unittest import mock
 
 from functions_framework.aio import create_asgi_app
 
+from tests.statements import watching
+
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 
 
@@ -55,7 +57,10 @@ async def call(
     body: bytes | Iterable[bytes] = b"",
     cut: bool = False,
 ) -> Answer:
-    """Send one request, its body in one piece or in several, and return the answer; `cut`, hang up before its end."""
+    """Send one request, its body in one piece or in several, and return the answer; `cut`, hang up before its end.
+
+    Raises AssertionError when the function sent MongoDB a statement that does not name its user.
+    """
     chunks = [body] if isinstance(body, bytes) else list(body)
     scope = {
         "type": "http",
@@ -81,7 +86,8 @@ async def call(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app(function)(scope, receive, send)
+    with watching(function):
+        await app(function)(scope, receive, send)
     return Answer(
         status=sent[0]["status"],
         headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in sent[0]["headers"]},

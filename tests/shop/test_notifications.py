@@ -70,6 +70,34 @@ class TestRecord:
             await notifications.record(decided(**changed))
         assert (await notifications.latest(None)).notifications == first
 
+    async def test_what_a_notification_is_refused_for_was_confirmed_to_be_the_latest(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An upsert that changes nothing waits for nothing: what it met may be of a primary that was replaced."""
+        await notifications.record(decided())
+        looked = []
+
+        async def is_latest(of: object, key: mongo.Document, seen: mongo.Document | None) -> bool:
+            looked.append(key)
+            if len(looked) == 1:  # it was of a replaced primary: the new one knows nothing of it
+                await mongo.collection("notify", "notifications").delete_many({})
+                return False
+            return True
+
+        monkeypatch.setattr(mongo, "is_latest", is_latest)
+        await notifications.record(decided(sum=11))
+        assert [entry["sum"] for entry in (await notifications.latest("Pavel")).notifications] == [11]
+        assert looked == [{"_id": f"{1:024x}.1", "user": "Pavel"}]
+
+    async def test_an_id_that_an_upsert_met_is_looked_at_as_it_is_now(self) -> None:
+        """A duplicate key error waits for nothing either; the look that it leads to confirms the primary."""
+        await notifications.record(decided())
+        async with counted() as commands:
+            with pytest.raises(Contradiction, match="user Pavel, not Olga"):
+                await notifications.record(decided(user="Olga"))
+        assert commands.names == ["findAndModify", "find", "find"]
+        assert all(sent["readConcern"] == {"level": "linearizable"} for sent in commands.sent[1:])
+
     async def test_each_attempt_has_its_own(self) -> None:
         """Declined, then paid: two notifications, in that order."""
         await notifications.record(decided(outcome=DECLINED, reason="insufficient funds"))

@@ -345,6 +345,15 @@ class TestResend:
         claimed = [await orders.claim_due() for _ in range(6)]
         assert [claim and claim.basket for claim in claimed] == [*(event.basket for event in events), None]
 
+    async def test_ticks_at_once_claim_each_due_basket_once_and_leave_none(self) -> None:
+        """However many look at the same first one: who comes too late for it takes another."""
+        for number in range(30):
+            basket = await new_basket(f"user {number}")
+            await order(basket, user=f"user {number}")
+            await age(basket, 100 + number)
+        claimed = await asyncio.gather(*(orders.claim_due() for _ in range(32)))
+        assert sorted(event.user for event in claimed if event) == sorted(f"user {number}" for number in range(30))
+
     @pytest.mark.parametrize("make", [declined_basket, paid_basket])
     async def test_what_is_settled_is_never_resent(self, make) -> None:
         """Settlement takes `resend_at` away."""
@@ -362,7 +371,7 @@ class TestResend:
         async with counted() as commands:
             assert await orders.claim_due() is None
         (sent,) = commands.sent
-        command = {key: sent[key] for key in ("findAndModify", "query", "update", "sort")}
+        command = {key: sent[key] for key in ("find", "filter", "sort", "projection", "limit")}
         plan = await mongo.database("orders").command("explain", command, verbosity="executionStats")
         assert plan["executionStats"]["totalDocsExamined"] == 0
         assert plan["executionStats"]["totalKeysExamined"] <= 1

@@ -290,18 +290,16 @@ MUTANTS = (
     ),
     Mutant(
         "a notification is inserted, and a duplicate ignored",
-        "shop.notifications.record",
+        "shop.notifications._recorded",
         (
             (
-                'stored = await mongo.upsert(_notifications(), {"_id": key}, _record_it(key, content))',
-                "stored = content\n"
-                "    from pymongo.errors import DuplicateKeyError\n"
-                "    try:\n"
-                '        made = {"_id": key, **content, "recorded_at": content["decided_at"]}\n'
+                'return await mongo.upsert(_notifications(), {"_id": key, "user": content["user"]}, '
+                "_record_it(key, content))",
+                'made = {"_id": key, **content, "recorded_at": content["decided_at"]}\n'
                 "        await _notifications().insert_one(made)\n"
-                "    except DuplicateKeyError:\n"
-                "        pass",
+                "        return made",
             ),
+            ('return await mongo.latest(_notifications()).find_one({"_id": key})', "return content"),
         ),
     ),
 )
