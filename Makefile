@@ -78,8 +78,8 @@ lock: $(VENV)/made ## Lock the dependencies of pyproject.toml anew, with hashes
 	    --no-emit-index-url --no-emit-find-links --no-header -o $$file; \
 	done
 
-clean: ## Remove the data and logs of make run (what is installed stays)
-	rm -rf .stack
+clean: ## Remove the data and logs of make run (LOCAL_DIR=.stack; what is installed stays)
+	@if [ -x $(BIN)/python ]; then exec $(BIN)/python -m local.clean; else exec $(PYTHON) -m local.clean; fi
 
 # What is installed: one environment, from a lock with hashes. `dev` holds all that `local` does.
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/made

@@ -1,7 +1,6 @@
 """The whole stack: what the manifests say, started, kept running, and stopped in order."""
 
 import asyncio
-import fcntl
 import json
 import signal
 import sys
@@ -11,15 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from local import envoy, eventing, manifests, services
+from local import envoy, eventing, folder, manifests, services
 from local.eventing import Addresses
+from local.folder import ADDRESSES as ADDRESSES
 from local.kafka import Kafka, create_topics
 from local.manifests import Patch, Ref, Service
 from local.mongodb import Mongod
 from local.parts import Keeper, Part, Server, failed, signalled, spawn
 from local.ping_source import PingTimer
 from local.ports import Ports
-from local.settings import Settings, SettingsError
+from local.settings import Settings
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
 _STARTING_AT_ONCE: Final = 3  # functions; more of them would only take turns on a small machine
@@ -30,9 +30,6 @@ KAFKA: Final = "kafka"
 KAFKA_SINK: Final = "kafka-sink"
 KAFKA_SOURCE: Final = "kafka-source"
 ENVOY: Final = "envoy"
-
-ADDRESSES: Final = "addresses.json"
-"""The file in a stack's folder that says where MongoDB, Kafka, the sinks and the functions are."""
 
 
 class Stack:
@@ -130,7 +127,7 @@ class Stack:
 
     def log_file(self, part: str) -> Path:
         """Where the output of a part goes, from the start of the stack on."""
-        return self.folder / "logs" / f"{part}.log"
+        return self.folder / folder.LOGS / f"{part}.log"
 
     def pid(self, part: str) -> int:
         """Return the process id of a part.
@@ -175,7 +172,8 @@ class Stack:
             SettingsError: another stack runs in this folder.
 
         """
-        self._lock = self._take_folder()
+        self._lock = folder.take(self.folder)
+        folder.begin_logs(self.folder)
         self._tell_addresses()
         if self._echo_logs:
             self._echoes = [asyncio.create_task(self._echo(service.name)) for service in self.manifests.services]
@@ -261,22 +259,6 @@ class Stack:
             echo.cancel()
         if self._lock is not None:
             self._lock.close()
-
-    def _take_folder(self) -> IO[str]:
-        """Make the folder ours until the file that is returned is closed, and begin new logs."""
-        logs = self.folder / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise SettingsError(
-                f"another stack runs in {self.folder}: stop it, or choose another folder: LOCAL_DIR=.stack2 make run"
-            ) from None
-        for old in logs.iterdir():
-            old.unlink()
-        return lock
 
     async def _echo(self, part: str) -> None:
         log_file = self.log_file(part)

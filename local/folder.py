@@ -1,0 +1,151 @@
+"""The folder of a stack: one stack runs in it at a time, and `make clean` removes it (`python -m local.clean`).
+
+Whether a stack runs there is said by a lock that the kernel keeps for the process, so a stack that was killed leaves
+nothing behind that would have to be believed. Nothing here has to be installed: what is not can be cleaned up too.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import IO, Final
+
+from local.settings import SettingsError
+
+ADDRESSES: Final = "addresses.json"
+"""The file in a stack's folder that says where MongoDB, Kafka, the sinks and the functions are."""
+
+LOGS: Final = "logs"
+FORMER_LOGS: Final = "logs.old"
+_LOCK: Final = "lock"
+
+_OURS: Final = frozenset(
+    {
+        *(_LOCK, ADDRESSES, LOGS, FORMER_LOGS, "mongodb", "kafka"),
+        *("envoy.json", "kafka-sink.json", "kafka-source.json"),
+    }
+)
+"""All that a stack leaves in its folder. A folder with anything else in it is not removed."""
+
+_TRIES: Final = 5  # half a second, for a `make clean` that is about to end, or a stack that was just killed
+_PAUSE_S: Final = 0.1
+
+
+def take(folder: Path) -> IO[str]:
+    """Make the folder, and make it ours until the file that is returned is closed.
+
+    Raises:
+        SettingsError: another stack runs in it.
+
+    """
+    for _ in range(_TRIES):
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_logs_of_others(folder)
+        lock = (folder / _LOCK).open("a+")
+        if _locked(lock) and _is_at(lock, folder / _LOCK):
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            return lock
+        lock.close()
+        time.sleep(_PAUSE_S)
+    raise SettingsError(
+        f"another stack runs in {folder}{_process(folder)}: stop it, or choose another folder: "
+        "LOCAL_DIR=.stack2 make run"
+    )
+
+
+def begin_logs(folder: Path) -> None:
+    """Begin new logs, and keep those of the run before: they may say why it ended."""
+    logs = folder / LOGS
+    if logs.is_dir() and any(logs.iterdir()):
+        shutil.rmtree(folder / FORMER_LOGS, ignore_errors=True)
+        logs.rename(folder / FORMER_LOGS)
+    logs.mkdir(exist_ok=True)
+
+
+def remove(folder: Path) -> bool:
+    """Remove what a stack left in its folder, and the folder; return whether there was anything.
+
+    Raises:
+        SettingsError: a stack runs there, or the folder is not one of a stack; nothing is removed.
+        OSError: something could not be removed.
+
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is a file, and no folder of a stack: nothing is removed")
+    found = {entry.name for entry in folder.iterdir()}
+    if not found:
+        return False
+    if strange := sorted(found - _OURS):
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise SettingsError(
+            f"{folder} holds what no stack has put there: {', '.join(strange[:3])}{more}. Nothing is removed; "
+            "LOCAL_DIR names the folder of a stack"
+        )
+    try:
+        lock = (folder / _LOCK).open("r+")
+    except FileNotFoundError:
+        raise SettingsError(f"{folder} has no file `{_LOCK}`, so no stack has made it: nothing is removed") from None
+    with lock:
+        if not _locked(lock):
+            raise SettingsError(f"a stack runs in {folder}{_process(folder)}: stop it first; nothing is removed")
+        for name in sorted(found - {_LOCK}):
+            _remove(folder / name)
+        (folder / _LOCK).unlink()  # last, so that a removal that is interrupted can be repeated
+    if not folder.is_symlink():
+        with contextlib.suppress(OSError):  # a stack that has started since is using it
+            folder.rmdir()
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Lock this file unless somebody has; whether it was done."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(lock: IO[str], path: Path) -> bool:
+    """Whether this open file is still the one at this path: `make clean` may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _process(folder: Path) -> str:
+    """Say which process has the lock, as far as it has said so itself."""
+    with contextlib.suppress(OSError):
+        if process := (folder / _LOCK).read_text().strip():
+            return f" (process {process})"
+    return ""
+
+
+def _refuse_logs_of_others(folder: Path) -> None:
+    """Refuse a folder whose `logs` were written by somebody else: the start after the next would delete them.
+
+    Raises:
+        SettingsError: they are there, and nothing in the folder is a stack's.
+
+    """
+    if (folder / _LOCK).exists() or (folder / ADDRESSES).exists():
+        return
+    logs = folder / LOGS
+    if logs.exists() and not (logs.is_dir() and not any(logs.iterdir())):
+        raise SettingsError(
+            f"{folder} has `{LOGS}` in it that no stack has written: choose another folder: LOCAL_DIR=.stack2 make run"
+        )
