@@ -27,7 +27,7 @@ from local.librdkafka import SILENT
 from local.probe import answers
 
 LOCK = Path(__file__).parent / "jars" / "jgo.lock.toml"
-JARS = Path(os.environ.get("KAFKA_JARS") or Path(sys.prefix) / "share" / "kafka")
+JARS = Path(os.environ.get("KAFKA_JARS") or Path(sys.prefix) / "share" / "kafka").absolute()
 """Where the jars are kept: KAFKA_JARS, else in the virtual environment, so that they go when it goes."""
 
 _START_TIMEOUT_S = 60  # 2 to 4 s are usual; a recovery after SIGKILL on a busy machine is far slower
@@ -41,7 +41,8 @@ controller.quorum.voters=1@127.0.0.1:{controller_port}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-log.dirs={folder}/data
+# Relative to where the broker is started: this file is Latin-1 with escapes, and a comma would separate two folders.
+log.dirs=data
 auto.create.topics.enable=false
 # One node holds everything; the defaults wait for three.
 offsets.topic.replication.factor=1
@@ -130,9 +131,7 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
         controller_port = free_port()
-        properties.write_text(
-            _PROPERTIES.format(port=self.port, controller_port=controller_port, folder=self.folder.as_posix())
-        )
+        properties.write_text(_PROPERTIES.format(port=self.port, controller_port=controller_port))
         if not (self.folder / "data" / "meta.properties").exists():
             # A fixed id is as good as any: no second broker ever meets this one.
             await self._run(
@@ -186,6 +185,8 @@ class Kafka:
                 os.pathsep.join(map(str, jars)),
                 main_class,
                 *arguments,
+                cwd=self.folder,
+                env={**os.environ, "LC_ALL": "C.UTF-8"},  # under C, Java finds no folder whose name has an umlaut
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

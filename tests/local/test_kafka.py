@@ -34,6 +34,25 @@ async def test_a_second_start_finds_every_acknowledged_record(end: str, tmp_path
         await broker.stop()
 
 
+async def test_a_folder_of_any_name_holds_all_that_kafka_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not Latin-1, a comma, a backslash, and a locale without such letters: a second start finds the topics again."""
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / "für Žofie, a\\b" / "kafka"
+    broker = Kafka(folder)
+    await broker.start()
+    await create_topics(broker.bootstrap_servers, {"kept": 1})
+    await broker.stop()
+    await broker.start()
+    try:
+        assert "kept" in local_kafka.client(broker.bootstrap_servers).list_topics(timeout=10).topics
+    finally:
+        await broker.stop()
+    assert (folder / "data" / "kept-0").is_dir()
+    assert [os.listdir(folder.parent), os.listdir(tmp_path)] == [["kafka"], [folder.parent.name]]  # noqa: PTH208
+
+
 async def test_creating_topics_twice_changes_nothing(tmp_path: Path) -> None:
     """Topics that exist are left as they are; the others are created with their partitions."""
     broker = Kafka(tmp_path)
