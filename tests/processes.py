@@ -56,12 +56,14 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
 
 
 @contextlib.asynccontextmanager
-async def serving(command: tuple[str, ...], environment: Mapping[str, str]) -> AsyncIterator[Process]:
+async def serving(
+    command: tuple[str, ...], environment: Mapping[str, str], folder: Path = ROOT
+) -> AsyncIterator[Process]:
     """Run a server of a function on a free port, once it answers /healthz; kill it in the end."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *command,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "HOST": "127.0.0.1", "PORT": str(port), **environment},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
