@@ -53,10 +53,18 @@ def orders(
 ) -> None:
     """Replay, redrive and verify: what happened to every order, and proof of it.
 
-    With a stack running on this machine (make run) no option is needed. Exit codes: 0 fine, 1 the check failed,
-    2 wrong use, or something cannot be reached.
+    With a stack running on this machine (make run) no option is needed. Each verb says on standard error what it looks
+    at, and refuses when nothing says what. The options below are taken before and after the verb.
+
+    Exit codes: 0 fine, 1 the check failed, 2 wrong use, or something cannot be reached, 130 interrupted.
     """
-    ctx.obj = places.find(mongodb_uri, kafka, kafka_config, sink_url, function_url)
+    by_environment = {name for name in ctx.params if _from_environment(ctx, name)}
+    ctx.obj = places.find(mongodb_uri, kafka, kafka_config, sink_url, function_url, by_environment=by_environment)
+
+
+def _from_environment(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"
 
 
 app.add_typer(event.app, name="event")

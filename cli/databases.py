@@ -3,15 +3,17 @@
 Repair goes the way of every order, through the events; a tool that could write would be one more way to be wrong.
 """
 
-from collections.abc import Mapping
+import warnings
 from datetime import datetime
 from typing import Any
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from cli.output import WrongUse, note
 from cli.places import Places
 from shop import settings
 
@@ -28,17 +30,12 @@ class Databases:
     """The databases of `orders`, `billing` and `notify`, wherever each is."""
 
     def __init__(self, places: Places) -> None:
-        self._clients: Mapping[str, MongoClient[Document]] = {
-            uri: MongoClient(
-                uri,
-                appname="orders-cli",
-                tz_aware=True,
-                serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
-                socketTimeoutMS=READ_TIMEOUT_MS,
-            )
-            for uri in set(places.mongodb_uris.values())
-        }
+        """Open the clients; nothing is asked yet. Raises WrongUse for a URI that cannot be one."""
         self._uris = places.mongodb_uris
+        self._clients: dict[str, MongoClient[Document]] = {}
+        for service, uri in self._uris.items():
+            if uri not in self._clients:
+                self._clients[uri] = _client(uri, places.mongodb[service].by)
 
     def collection(self, service: str, name: str, options: CodecOptions[Any] | None = None) -> Collection[Any]:
         """Return a collection; options say what its documents are read as."""
@@ -63,3 +60,21 @@ class Databases:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _client(uri: str, by: str) -> MongoClient[Document]:
+    try:
+        with warnings.catch_warnings(record=True) as ignored:
+            warnings.simplefilter("always")
+            client: MongoClient[Document] = MongoClient(
+                uri,
+                appname="orders-cli",
+                tz_aware=True,
+                serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
+                socketTimeoutMS=READ_TIMEOUT_MS,
+            )
+    except (ValueError, TypeError, OSError, PyMongoError) as error:
+        raise WrongUse(f"{by} is no URI of MongoDB that can be used: {error}") from error
+    for each in ignored:
+        note(f"{by}: {each.message}")
+    return client

@@ -34,7 +34,12 @@ def line(event: Event) -> str:
     """
     attributes = {name: value if isinstance(value, str) else str(value) for name, value in event.attributes.items()}
     data = {} if event.data is None else {"data_base64": base64.b64encode(event.data).decode()}
-    return json.dumps(attributes | data, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(attributes | data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
+        return json.dumps(attributes | data, separators=(",", ":"))
+    return text
 
 
 def from_line(text: bytes) -> Event:
@@ -88,6 +93,8 @@ class Recording:
             if self._bytes[start:end].strip():
                 self._starts.append((start, end))
             start = end + 1
+        if not self._starts:
+            raise WrongUse(f"{file} has no events in it")
 
     def __len__(self) -> int:
         return len(self._starts)

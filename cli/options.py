@@ -1,5 +1,6 @@
 """Options that several verbs have, with one meaning everywhere."""
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -8,18 +9,30 @@ import typer
 
 from cli.output import WrongUse
 from cli.places import CONSUMERS, Places
+from cli.urls import checked
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_S: Final = 36_500 * 86_400.0  # a hundred years: nothing is older, and no clock or sleep overflows
 
 
 def seconds(text: str | float) -> float:
     """Read a duration such as `90s`, `10m`, `2h` or `7d`. Raises BadParameter, for the command line."""
     if not isinstance(text, str):
         return text  # a default, which passes here too
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text, re.ASCII)
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 10m, 2h or 7d")
-    return float(match[1]) * _UNITS[match[2]]
+    duration = float(match[1]) * _UNITS[match[2]]
+    if duration > _LONGEST_S:
+        raise typer.BadParameter(f"{text[:40]!r} is longer than a hundred years; write 90s, 10m, 2h or 7d")
+    return duration
+
+
+def no_nan(value: float | None) -> float | None:
+    """Pass on what is a number, which NaN is not: no bound keeps it out. Raises BadParameter."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number")
+    return value
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -28,9 +41,12 @@ ToUrl = Annotated[str | None, typer.Option(help="A URL to send to instead, such 
 Concurrency = Annotated[
     int, typer.Option(min=1, max=1000, help="Events in flight at once; a KafkaSource has about 50.")
 ]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Events a second, at most.")]
+Rate = Annotated[float | None, typer.Option(min=0.001, callback=no_nan, help="Events a second, at most.")]
 Since = Annotated[
     float | None, typer.Option(parser=seconds, metavar="AGE", help="Only what is younger: 90s, 10m, 2h, 7d.")
+]
+AllEpochs = Annotated[
+    bool, typer.Option("--all-epochs", help="Send events of an older epoch too, which every consumer refuses.")
 ]
 
 
@@ -38,9 +54,9 @@ def destination(places: Places, to: str | None, to_url: str | None) -> str:
     """Return the URL that one of the two options names."""
     if (to is None) == (to_url is None):
         raise WrongUse("say where to: give --to or --to-url, one of them")
-    return to_url or places.function(to or "")
+    return places.function(to or "") if to_url is None else checked(to_url, "--to-url")
 
 
 def since_ms(age_s: float | None) -> int | None:
-    """Return the time of an age, as Kafka counts time."""
-    return None if age_s is None else int((datetime.now(UTC).timestamp() - age_s) * 1000)
+    """Return the time of an age, as Kafka counts time, which begins in 1970."""
+    return None if age_s is None else max(0, int((datetime.now(UTC).timestamp() - age_s) * 1000))

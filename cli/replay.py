@@ -7,19 +7,20 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 import yaml
 
 from cli import topics
 from cli.databases import Databases
-from cli.events import Recording, payment
-from cli.options import Concurrency, Json, Rate, To, ToUrl, destination, seconds
+from cli.epochs import choose, current
+from cli.events import Recording
+from cli.options import AllEpochs, Concurrency, Json, Rate, To, ToUrl, destination, no_nan, seconds
 from cli.output import CHECK_FAILED, NotReachable, WrongUse, note, progress, show_json
 from cli.places import CONSUMERS, Places
 from cli.sending import Answer, Target, send_all
@@ -30,6 +31,9 @@ _SHOWN: Final = 10  # differences in text; a person reads no more, and JSON has 
 _LISTED: Final = 1000
 _POLL_S: Final = 0.5  # sources commit every 5 s
 
+Moment = Literal["planned", "stopped", "done"]
+"""When an outcome is told."""
+
 
 def replay(
     ctx: typer.Context,
@@ -38,8 +42,12 @@ def replay(
     to_url: ToUrl = None,
     twice: Annotated[bool, typer.Option("--twice", help="Deliver the whole file twice.")] = False,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Deliver in an order of chance.")] = False,
-    drop: Annotated[float, typer.Option(min=0, max=1, help="Leave out each delivery with this probability.")] = 0,
-    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Double each delivery with this probability.")] = 0,
+    drop: Annotated[
+        float, typer.Option(min=0, max=1, callback=no_nan, help="Leave out each delivery with this probability.")
+    ] = 0,
+    duplicate: Annotated[
+        float, typer.Option(min=0, max=1, callback=no_nan, help="Double each delivery with this probability.")
+    ] = 0,
     concurrency: Concurrency = 50,
     rate: Rate = None,
     seed: Annotated[int | None, typer.Option(help="What chance goes by; the same seed, the same deliveries.")] = None,
@@ -63,6 +71,7 @@ def replay(
     resend_paused: Annotated[
         bool, typer.Option("--resend-paused", help="Nothing resends meanwhile: leave nothing out for its sake.")
     ] = False,
+    all_epochs: AllEpochs = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be delivered, and stop.")] = False,
     json: Json = False,
 ) -> None:
@@ -75,6 +84,10 @@ def replay(
     is excluded: the field it claims baskets by is not compared, and a basket that became due for it meanwhile is left
     out, and said to be, unless --resend-paused. Let no customer order as one of the same users at the same time.
 
+    What is of an older epoch, emitted before the databases were restored, is refused by every consumer: it is counted,
+    and left out unless --all-epochs is given. When it is interrupted, or nobody answers there any more, it says how
+    much was delivered.
+
     --expect names a YAML file with some of the fields of the --json output, such as {rejected: 0, applied: 12}.
 
     Exit code 1 when the outcome is not the expected one, or with --expect-noop when something changed, a delivery
@@ -86,30 +99,28 @@ def replay(
     url, recording = destination(places, to, to_url), Recording(file)
     wanted = _expectation(expect)
     seed = random.randrange(2**32) if seed is None else seed  # noqa: S311 - nobody has to guess it
-    deliveries = _deliveries(len(recording), random.Random(seed), twice, shuffle, drop, duplicate)  # noqa: S311
-    outcome = Outcome(url, len(recording), len(deliveries), seed)
-    if dry_run:
-        outcome.show(json)
-        return
     with Databases(places) as databases:
-        scope = _scope(recording)
+        scope = Scope()
+        chosen = choose(recording, current(databases, to), all_epochs=all_epochs, about=scope.add)
+        deliveries = _deliveries(chosen.numbers, random.Random(seed), twice, shuffle, drop, duplicate)  # noqa: S311
+        target = Target(url)
+        outcome = Outcome(target, len(recording), len(deliveries), seed, chosen.older)
+        if dry_run:
+            outcome.show(json, "planned")
+            return
         with closing(States(databases, scope, everything=everything)) as states:
-            _wait(places, wait)
-            with progress("state before"):
-                states.take("before")
-            with progress("delivering", len(deliveries)) as steps:
-
-                def told(_: Event, answer: Answer) -> None:
-                    outcome.count(answer)
-                    steps.done()
-
-                begun = time.monotonic()
-                events = (recording[number] for number in deliveries)
-                asyncio.run(send_all(Target(url), events, told, concurrency=concurrency, rate=rate))
-                outcome.seconds = round(time.monotonic() - begun, 3)
-            _wait(places, wait)
-            with progress("state after"):
-                states.take("after")
+            try:
+                _wait(places, wait)
+                with progress("state before"):
+                    states.take("before")
+                outcome.deliver((recording[each] for each in deliveries), concurrency, rate)
+                _wait(places, wait)
+                with progress("state after"):
+                    states.take("after")
+            except BaseException:
+                if target.begun:
+                    outcome.show(json, "stopped")
+                raise
             excluded = 0 if resend_paused else states.exclude_resent(databases.now())
             outcome.compare(states, excluded, expect_noop)
     outcome.show(json)
@@ -125,25 +136,15 @@ def replay(
 
 
 def _deliveries(
-    events: int, chance: random.Random, twice: bool, shuffle: bool, drop: float, duplicate: float
+    events: list[int], chance: random.Random, twice: bool, shuffle: bool, drop: float, duplicate: float
 ) -> list[int]:
     """Return which events are delivered, in which order, by their numbers in the file."""
-    deliveries = [*range(events)] * (2 if twice else 1)
+    deliveries = events * (2 if twice else 1)
     deliveries = [each for each in deliveries if chance.random() >= drop]
     deliveries = [each for one in deliveries for each in [one] * (1 + (chance.random() < duplicate))]
     if shuffle:
         chance.shuffle(deliveries)
     return deliveries
-
-
-def _scope(recording: Recording) -> Scope:
-    scope = Scope()
-    with progress("reading", len(recording)) as steps:
-        for event in recording:
-            if about := payment(event):
-                scope.add(about)
-            steps.done()
-    return scope
 
 
 def _wait(places: Places, limit_s: float) -> None:
@@ -164,10 +165,11 @@ def _wait(places: Places, limit_s: float) -> None:
 class Outcome:
     """What was delivered, what was answered, and what it changed."""
 
-    to: str
+    target: Target
     events: int
     deliveries: int
     seed: int
+    older_epoch: int
     seconds: float = 0.0
     applied: int = 0
     declined: int = 0
@@ -183,6 +185,18 @@ class Outcome:
     excluded: int = 0
     changed_documents: int = 0
     differences: list[Difference] = field(default_factory=list)
+
+    def deliver(self, events: Iterable[Event], concurrency: int, rate: float | None) -> None:
+        """Deliver events, and count the answers."""
+        with progress("delivering", self.deliveries) as steps:
+
+            def told(_: Event, answer: Answer) -> None:
+                self.count(answer)
+                steps.done()
+
+            begun = time.monotonic()
+            asyncio.run(send_all(self.target, events, told, concurrency=concurrency, rate=rate))
+            self.seconds = round(time.monotonic() - begun, 3)
 
     def count(self, answer: Answer) -> None:
         """Count one answer."""
@@ -228,10 +242,26 @@ class Outcome:
             "retried": self.retried,
         }
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def answered(self) -> int:
+        """Return how many deliveries were answered, or given up."""
+        return self.accepted + self.rejected + self.failed
+
+    @property
+    def unanswered(self) -> int:
+        """Return how many were on their way when it stopped: whether they were taken is not known."""
+        return self.target.begun - self.answered
+
+    def as_json(self, moment: Moment = "done") -> dict[str, Any]:
         """Return it for JSON, and for an expectation to match."""
-        told: dict[str, Any] = {"to": self.to, "events": self.events, "deliveries": self.deliveries, "seed": self.seed}
-        told |= {name.replace(" ", "_"): number for name, number in self.counts.items()}
+        told: dict[str, Any] = {"to": self.target.url, "events": self.events, "older_epoch": self.older_epoch}
+        told |= {"deliveries": self.deliveries, "seed": self.seed}
+        if moment == "stopped":
+            not_sent = self.deliveries - self.target.begun
+            told |= {"stopped": True, "answered": self.answered, "unanswered": self.unanswered, "not_sent": not_sent}
+            told |= {name: getattr(self, name) for name in ("accepted", "rejected", "failed", "retried")}
+        else:
+            told |= {name.replace(" ", "_"): number for name, number in self.counts.items()}
         told |= {"seconds": self.seconds, "reasons": dict(self.reasons.most_common(_SHOWN))}
         if self.compared:
             told |= {
@@ -244,22 +274,29 @@ class Outcome:
             }
         return told
 
-    def show(self, json: bool) -> None:
+    def show(self, json: bool, moment: Moment = "done") -> None:
         """Print it."""
         if json:
-            show_json(self.as_json())
+            show_json(self.as_json(moment))
             return
-        for text in self._lines():
+        for text in self._lines(moment):
             typer.echo(text)
 
-    def _lines(self) -> Iterator[str]:
-        if not self.seconds:
-            yield f"would deliver {self.deliveries} of {self.events} events to {self.to}, by seed {self.seed}"
+    def _lines(self, moment: Moment) -> Iterator[str]:
+        what = f"{self.deliveries} deliveries of {self.events} events to {self.target.url}, by seed {self.seed}"
+        if moment == "planned":
+            yield f"would deliver {self.deliveries} of {self.events} events to {self.target.url}, by seed {self.seed}"
             return
-        rate = self.deliveries / self.seconds
-        yield f"{self.deliveries} deliveries of {self.events} events to {self.to}, by seed {self.seed}"
-        yield f"in {self.seconds:.1f} s, {rate:.0f} a second"
-        yield "  " + "   ".join(f"{name} {number}" for name, number in self.counts.items())
+        if moment == "stopped":
+            yield f"stopped after {self.answered} of {what}"
+            if self.unanswered:
+                yield f"  {self.unanswered} more were on their way: whether they were taken is not known"
+            yield "  the state was not compared: the same replay can be run again"
+            yield "  " + "   ".join(f"{n} {getattr(self, n)}" for n in ("accepted", "rejected", "failed", "retried"))
+        else:
+            yield what
+            yield f"in {self.seconds:.1f} s, {self.deliveries / (self.seconds or 0.001):.0f} a second"
+            yield "  " + "   ".join(f"{name} {number}" for name, number in self.counts.items())
         for reason, number in self.reasons.most_common(_SHOWN):
             yield f"  {number} x {reason}"
         if not self.compared:
@@ -284,8 +321,8 @@ def _expectation(file: Path | None) -> Mapping[str, Any]:
     if file is None:
         return {}
     try:
-        wanted = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
+        wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
         raise WrongUse(f"{file} is not YAML: {error}") from error
     if not isinstance(wanted, dict):
         raise WrongUse(f"{file} must hold fields of the --json output, such as applied: 12")

@@ -1,12 +1,14 @@
 """Deliver events as KafkaSource does: the same requests and the same retries, and no dead letters."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from cli.output import NotReachable
+from cli.urls import PORTS
 from local.cloudevents import Event
 from local.delivery import Delivery, Sender, UndeliveredError
 
@@ -41,19 +43,31 @@ class Target:
 
     def __init__(self, url: str, *, retries: int = RETRIES) -> None:
         self.url = url
+        self.begun = 0
+        """How many events were sent, or are on their way."""
         self._retries = retries
         self._sender = Sender(url, "shop", _ONCE)
 
     async def __aenter__(self) -> Self:
         """Make sure that somebody answers there. Raises NotReachable."""
+        await self.reach()
+        return self
+
+    async def reach(self) -> None:
+        """Connect, and no more. Raises NotReachable when nobody is there, or nobody whom this machine trusts."""
         parts = urlsplit(self.url)
+        tls = ssl.create_default_context() if parts.scheme == "https" else None
         try:
             async with asyncio.timeout(_CONNECT_S):
-                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-        except (OSError, TimeoutError) as error:
+                port = parts.port or PORTS[parts.scheme]
+                _, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+        except TimeoutError:
+            raise NotReachable(f"nobody answers at {self.url} within {_CONNECT_S} s") from None
+        except ssl.SSLError as error:
+            raise NotReachable(f"no TLS with {self.url}: {error}") from error
+        except OSError as error:
             raise NotReachable(f"nobody answers at {self.url}: {error}") from error
-        writer.close()
-        return self
+        writer.transport.abort()  # nothing was said, so there is nothing to end in order
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
@@ -61,6 +75,7 @@ class Target:
 
     async def send(self, event: Event) -> Answer:
         """Deliver one event, with retries."""
+        self.begun += 1
         for attempt in range(self._retries + 1):
             if attempt:
                 await asyncio.sleep(_BACKOFF.wait_s(attempt))
@@ -102,14 +117,18 @@ async def send_all(
 ) -> None:
     """Deliver events, so many at a time and at most `rate` a second, and tell of each answer.
 
-    Raises NotReachable when nobody answers at the target to begin with.
+    Raises NotReachable when nobody answers at the target to begin with, and when nobody is there any more: what is left
+    would be retried, one event after the other, for nothing.
     """
     waiting, pace = iter(events), Pace(rate)
 
     async def work() -> None:
         for event in waiting:
             await pace.wait()
-            told(event, await target.send(event))
+            answer = await target.send(event)
+            told(event, answer)
+            if answer.status is None:
+                await target.reach()
 
     async with target:
         await together(work() for _ in range(concurrency))

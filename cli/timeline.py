@@ -108,8 +108,15 @@ def _said(places: Places, message: Message) -> str:
     else:
         said = f"{about.DESCRIPTOR.name} attempt {about.attempt}, sum {about.sum}"
         if isinstance(about, PaymentDecided):
-            said += f": {_with_reason(Outcome.Name(about.outcome).lower(), about.reason)}"
+            said += f": {_with_reason(_outcome(about.outcome), about.reason)}"
+        if about.epoch:
+            said += f", epoch {about.epoch}"
     if message.topic() == letters.TOPIC:
         letter = letters.Letter.of(event, places, letters.moment(message))
         said += f"; dead letter of {letter.consumer}: {letter.code or 'no answer'} {letter.reason}".rstrip()
     return said
+
+
+def _outcome(number: int) -> str:
+    """Name an outcome; one that only a newer version knows is its number."""
+    return Outcome.Name(Outcome.ValueType(number)).lower() if number in Outcome.values() else f"outcome {number}"

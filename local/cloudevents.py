@@ -111,6 +111,13 @@ def parse(headers: Iterable[tuple[str, str]], body: bytes | None, prefix: str) -
 
 def _parse_json(text: bytes) -> Event:
     try:
+        return _parse_members(text)
+    except RecursionError as error:
+        raise NotAnEventError("not JSON: nested too deeply") from error
+
+
+def _parse_members(text: bytes) -> Event:
+    try:
         # Whatever follows the object is not looked at.
         members, _ = json.JSONDecoder().raw_decode(text.decode().lstrip(" \t\r\n"))
     except ValueError as error:

@@ -103,6 +103,18 @@ def remove(folder: Path) -> bool:
     return True
 
 
+def runs(folder: Path) -> bool:
+    """Whether a stack runs in the folder; what one that has ended left there may be another's by now."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -5,6 +5,7 @@ What exists (aiohttp, httpx, uvicorn) answers and accepts more, or other, than t
 
 import asyncio
 import re
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, SupportsIndex
@@ -157,27 +158,29 @@ class _Connection:
         self.writer = writer
 
     @classmethod
-    async def open(cls, host: str, port: int) -> Self:
+    async def open(cls, host: str, port: int, tls: ssl.SSLContext | None) -> Self:
         loop = asyncio.get_running_loop()
         reader = _Reader()
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.create_connection(lambda: protocol, host, port)
+        transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=tls)
         return cls(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
 class Client:
     """POST to one URL over keep-alive connections, at most 100 at a time, the pool size of the real one.
 
-    `timeout_s` cuts a request during which nothing arrives for so long; an answer that trickles is never cut.
+    `timeout_s` cuts a request during which nothing arrives for so long; an answer that trickles is never cut. Behind
+    https:// the server must have a certificate that this machine trusts.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"not an http:// URL: {url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"neither an http:// nor an https:// URL: {url}")
         self.url = url
         self._timeout_s = timeout_s
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname, parts.port or (443 if self._tls else 80)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._start = f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode("ascii")
         self._idle: list[_Connection] = []
@@ -201,7 +204,7 @@ class Client:
 
     async def _exchange(self, request: bytes) -> Response:
         async with asyncio.timeout(self._timeout_s) as timeout:
-            connection = self._reuse() or await _Connection.open(self._host, self._port)
+            connection = self._reuse() or await _Connection.open(self._host, self._port, self._tls)
             connection.reader.timeout, connection.reader.timeout_s = timeout, self._timeout_s
             keep = False
             try:

@@ -26,7 +26,10 @@ class Run:
         return json.loads(self.out)
 
 
-_VARIABLES = ("MONGODB_URI", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_CONFIG", "SINK_URL", "FUNCTION_URL", "LOCAL_DIR")
+_VARIABLES = (
+    *("MONGODB_URI", "ORDERS_MONGODB_URI", "BILLING_MONGODB_URI", "NOTIFY_MONGODB_URI", "KAFKA_BOOTSTRAP_SERVERS"),
+    *("KAFKA_CONFIG", "SINK_URL", "FUNCTION_URL", "LOCAL_DIR"),
+)
 
 
 class Orders:
@@ -42,6 +45,7 @@ class Orders:
         )
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
+        assert "Traceback" not in result.stderr, result.stderr
         return Run(result.exit_code, result.stdout, result.stderr)
 
 

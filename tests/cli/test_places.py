@@ -1,17 +1,30 @@
 """Where things are: a stack says it by itself, a cluster is named, and what cannot be reached ends with exit code 2."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cli import databases, topics
 from cli.output import WrongUse
-from cli.places import find
+from cli.places import NotTold, find
+from local import folder
+from local.folder import ADDRESSES
 from local.ports import Ports
-from local.stack import ADDRESSES, Stack
+from local.stack import Stack
 from tests.cli.command import Orders
 from tests.stack_fixtures import free
+
+
+@contextmanager
+def addresses(of: Path, said: object) -> Iterator[None]:
+    """Have a stack run in a folder, as far as its lock and its addresses say."""
+    text = said if isinstance(said, str) else json.dumps(said)
+    with folder.take(of):
+        (of / ADDRESSES).write_bytes(text.encode(errors="surrogateescape"))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -22,14 +35,34 @@ def nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOCAL_DIR", str(tmp_path / "no stack"))
 
 
-def test_without_a_word_the_defaults_of_one_machine_hold() -> None:
-    """The fixed ports are those of `make run`; the functions' are free ones, which only a stack knows."""
+def test_without_a_word_nothing_is_looked_at(tmp_path: Path) -> None:
+    """Whatever listens on the ports of `make run` may be another stack's: no place is guessed."""
     places = find()
-    assert set(places.mongodb_uris.values()) == {"mongodb://127.0.0.1:27117/?directConnection=true"}
-    assert places.kafka == {"bootstrap.servers": "127.0.0.1:19092"}
-    assert places.sink("payments") == "http://127.0.0.1:18081/shop/payments"
-    with pytest.raises(WrongUse, match="make run"):
-        places.function("billing-handler")
+    for ask in (
+        lambda: places.mongodb_uris,
+        lambda: places.kafka,
+        lambda: places.sink("payments"),
+        lambda: places.function("billing-handler"),
+    ):
+        with pytest.raises(NotTold, match=f"nothing says where .* no stack runs in {tmp_path / 'no stack'}"):
+            ask()
+
+
+def test_what_a_stopped_stack_has_left_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ports may be another's by now."""
+    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
+    with addresses(tmp_path, {"mongodb_uri": "mongodb://127.0.0.1:1"}):
+        assert find().mongodb_uris["orders"] == "mongodb://127.0.0.1:1"
+    with pytest.raises(NotTold, match="no stack runs"):
+        _ = find().mongodb_uris
+
+
+@pytest.mark.parametrize("left", ["{", "[]", '{"sinks": 1}', '{"mongodb_uri": 1}', "[" * 100_000, "\udcff"])
+def test_addresses_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """With the file, and what to do."""
+    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
+    with addresses(tmp_path, left), pytest.raises(WrongUse, match=r"addresses\.json cannot be read: .*make run"):
+        find()
 
 
 def test_a_cluster_is_named_by_templates_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,19 +114,30 @@ def test_a_port_that_somebody_has_taken_meanwhile_is_not_insisted_on(tmp_path: P
     assert Stack(free(tmp_path)).function_url("billing-handler")
 
 
+def test_an_option_counts_before_a_file_and_a_file_before_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said last, and nearest, is what was meant."""
+    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
+    config = tmp_path / "kafka.properties"
+    config.write_text("bootstrap.servers=in-the-file:1\n")
+    with addresses(tmp_path, {"kafka_bootstrap_servers": "in-the-stack:1"}):
+        assert find().kafka["bootstrap.servers"] == "in-the-stack:1"
+        assert find(kafka_config=config).kafka["bootstrap.servers"] == "in-the-file:1"
+        assert find(kafka="said:1", kafka_config=config).kafka["bootstrap.servers"] == "said:1"
+
+
 async def test_what_cannot_be_reached_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MongoDB, Kafka: nothing was found out, in one line without a trace."""
     monkeypatch.setattr(databases, "SELECTION_TIMEOUT_MS", 200)
     monkeypatch.setattr(topics, "CONNECT_TIMEOUT_S", 0.2)
-    (tmp_path / ADDRESSES).write_text(
-        json.dumps({"mongodb_uri": "mongodb://127.0.0.1:1", "kafka_bootstrap_servers": "127.0.0.1:1"})
-    )
     nowhere = Orders({"LOCAL_DIR": str(tmp_path)})
-    run = await nowhere("event", "record", "--topic", "payments")
-    assert run.code == 2
-    assert "Kafka does not answer" in run.err
-    run = await nowhere("event", "show", "0" * 24)
-    assert run.code == 2
-    assert "MongoDB does not answer" in run.err
-    (tmp_path / ADDRESSES).write_text("{")
-    assert (await nowhere("event", "show", "0" * 24)).code == 2
+    with addresses(tmp_path, {"mongodb_uri": "mongodb://127.0.0.1:1", "kafka_bootstrap_servers": "127.0.0.1:1"}):
+        run = await nowhere("event", "record", "--topic", "payments")
+        assert run.code == 2
+        assert run.err.splitlines()[1:] == ["Kafka does not answer: 127.0.0.1:1: Connection refused"]
+        run = await nowhere("event", "show", "0" * 24)
+        assert run.code == 2
+        assert run.err.splitlines()[1:] == ["MongoDB does not answer: 127.0.0.1:1: [Errno 111] Connection refused"]
+    with addresses(tmp_path, "{"):
+        assert (await nowhere("event", "show", "0" * 24)).code == 2

@@ -1,0 +1,83 @@
+"""Know which recorded events are of before a restore: every consumer refuses them, so they are not sent unless asked.
+
+A restore of the databases begins the next epoch; each of the three keeps its number in `meta`, and each event carries
+the one that it was emitted in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cli.databases import Databases
+from cli.events import Payment, Recording, payment
+from cli.output import WrongUse, note, progress
+from cli.places import SERVICES
+from shop.state import EPOCH_ID
+
+_OF: Final = {"billing-handler": "billing", "order-handler": "orders", "notify-handler": "notify"}
+"""The database that each consumer takes the epoch from."""
+
+
+def current(databases: Databases, consumer: str | None) -> int:
+    """Return the epoch that a consumer is in; of one that is not known by name, the latest."""
+    epochs = {service: _epoch(databases, service) for service in SERVICES}
+    if len(set(epochs.values())) > 1:
+        told = ", ".join(f"{service} {number}" for service, number in epochs.items())
+        note(f"the databases are of different epochs: {told}; after a restore run python -m shop.setup --restored")
+    return epochs[_OF[consumer]] if consumer else max(epochs.values())
+
+
+def _epoch(databases: Databases, service: str) -> int:
+    stored = databases.collection(service, "meta").find_one({"_id": EPOCH_ID})
+    return int(stored["epoch"]) if stored else 0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which events of a recording are sent: their numbers in the file."""
+
+    numbers: list[int]
+    older: int
+    """How many are of an older epoch, whether they are sent or not."""
+
+
+def choose(
+    recording: Recording, now: int | None, *, all_epochs: bool, about: Callable[[Payment], None] = lambda _: None
+) -> Chosen:
+    """Read the whole recording, before anything of it is sent, and tell what each event that is kept is about.
+
+    Args:
+        recording: the events.
+        now: the epoch that they would come into; None when that is not known, or does not matter.
+        all_epochs: keep what is of an older one.
+        about: told of each payment.
+
+    Raises:
+        WrongUse: a line is no event, or all of them are of an older epoch and left out.
+
+    """
+    numbers: list[int] = []
+    older = newer = 0
+    with progress("reading", len(recording)) as steps:
+        for number, event in enumerate(recording):
+            steps.done()
+            what = payment(event)
+            if what is not None and now is not None:
+                older += what.epoch < now
+                newer += what.epoch > now
+                if what.epoch < now and not all_epochs:
+                    continue
+            numbers.append(number)
+            if what is not None:
+                about(what)
+    if older:
+        sent = "they are sent all the same" if all_epochs else "they are left out, unless --all-epochs is given"
+        note(
+            f"{older} of {len(recording)} events are of an older epoch than {now}, emitted before the databases were "
+            f"restored: every consumer refuses them; {sent}"
+        )
+    if newer:
+        note(f"{newer} of {len(recording)} events are of a newer epoch than {now}: no consumer takes them yet")
+    if not numbers:
+        raise WrongUse(f"nothing of {recording.file} is left to send")
+    return Chosen(numbers, older)
