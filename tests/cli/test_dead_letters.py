@@ -123,7 +123,7 @@ async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
     arrived: Counter[str] = Counter()
     real, steps = Target.send, 0
 
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     async def send(self: Target, event: Event) -> Answer:
@@ -161,7 +161,7 @@ async def test_a_replay_that_was_counted_and_perhaps_not_made_counts(
     bug.fix()
     real = Target.send
 
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     async def send(self: Target, event: Event) -> Answer:
