@@ -51,8 +51,10 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 runs one again)
 	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
 
-mutants: $(TESTABLE) ## Put known bugs into the real code, one at a time: the simulation must find each
-	@$(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
+mutants: $(TESTABLE) ## Put known bugs into the code, one at a time: each must be found (MUTANTS=simulation or small for one list)
+	@case "$(MUTANTS)" in ""|simulation|small) ;; *) echo "MUTANTS is simulation or small, or nothing for both"; exit 2;; esac
+	@[ "$(MUTANTS)" = small ] || $(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
+	@[ "$(MUTANTS)" = simulation ] || $(BIN)/python -m tests.mutants
 
 replay-proof: $(TESTABLE) ## Record 10,000 orders and replay them: nothing changes, unless a function has a bug
 	@$(BIN)/python -m tests.replay

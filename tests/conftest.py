@@ -1,8 +1,11 @@
 """What tests share: a real mongod, the three databases in it, and the whole stack, each once for the session."""
 
+import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import pymongo
 import pytest
 
 from local.mongodb import Mongod
@@ -12,9 +15,28 @@ from shop.setup import COLLECTIONS, setup
 from tests.stack_fixtures import stack as stack
 
 
+@dataclass(frozen=True)
+class Running:
+    """A mongod that somebody else started, emptied: one that many short sessions use, one after the other."""
+
+    uri: str
+
+    def empty(self) -> None:
+        """Drop what the session before has left, a mutant's indexes and validators too."""
+        with pymongo.MongoClient(self.uri) as client:
+            for name in client.list_database_names():
+                if name not in ("admin", "config", "local"):
+                    client.drop_database(name)
+
+
 @pytest.fixture(scope="session")
-async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
-    """Run a real mongod, a replica set of one, on a free port."""
+async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod | Running]:
+    """Run a real mongod, a replica set of one, on a free port; or use the one that TESTS_MONGODB_URI names."""
+    if uri := os.environ.get("TESTS_MONGODB_URI"):
+        running = Running(uri)
+        running.empty()
+        yield running
+        return
     folder: Path = tmp_path_factory.mktemp("mongod")
     server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log")
     await server.start()
@@ -23,7 +45,7 @@ async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mong
 
 
 @pytest.fixture(scope="session")
-async def databases(mongod: Mongod) -> AsyncIterator[None]:
+async def databases(mongod: Mongod | Running) -> AsyncIterator[None]:
     """Set up the three databases; functions and `shop` called in this process use them."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MONGODB_URI", mongod.uri)

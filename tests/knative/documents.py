@@ -1,11 +1,13 @@
 """The manifests as they stand, for tests."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from local.delivery import Delivery, duration_s
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "knative" / "base"
@@ -48,8 +50,29 @@ def documents(*kinds: str) -> list[Document]:
     return [document for document in _all() if not kinds or document.kind in kinds]
 
 
-def _all() -> Iterator[Document]:
-    for file in sorted(BASE.glob("*.yaml")):
-        if file.name != "kustomization.yaml":
-            for content in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-                yield Document(file.name, content)
+def delivery(source: str) -> Delivery:
+    """Return how a KafkaSource delivers: the stand-in's reading of it, which recordings of the real one hold."""
+    (spec,) = (document.spec["delivery"] for document in documents("KafkaSource") if document.name == source)
+    return Delivery(
+        retry=spec["retry"],
+        linear=spec["backoffPolicy"] == "linear",
+        backoff_delay_s=duration_s(spec["backoffDelay"]),
+        timeout_s=duration_s(spec["timeout"]),
+    )
+
+
+def waits_s(source: str) -> list[float]:
+    """Return the seconds that a KafkaSource waits before each retry, in order."""
+    how = delivery(source)
+    return [how.wait_s(retry) for retry in range(1, how.retry + 1)]
+
+
+@cache
+def _all() -> tuple[Document, ...]:
+    """Read them once: tests ask for them hundreds of times."""
+    return tuple(
+        Document(file.name, content)
+        for file in sorted(BASE.glob("*.yaml"))
+        if file.name != "kustomization.yaml"
+        for content in yaml.load_all(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    )

@@ -54,7 +54,8 @@ def closed(schema: Any) -> Any:
 
 def stored(kind: str) -> dict[str, Any]:
     """Return what is kept of a kind: its apiVersion and the schema of that version."""
-    kept: dict[str, Any] = yaml.safe_load((SCHEMAS / f"{kind}.yaml").read_text(encoding="utf-8"))
+    text = (SCHEMAS / f"{kind}.yaml").read_text(encoding="utf-8")
+    kept: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)
     return kept
 
 

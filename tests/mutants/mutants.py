@@ -1,0 +1,5 @@
+"""All small mutants: each a promise that goes, and the tests that must notice within seconds."""
+
+from tests.mutants import manifests
+
+MUTANTS = (*manifests.MUTANTS,)
