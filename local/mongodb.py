@@ -45,10 +45,11 @@ class Mongod(Server):
         """Start it and wait until it takes writes.
 
         Raises:
-            PartFailedError: it ended, or took none within 60 s.
+            PartFailedError: it ended, or took none within two minutes.
 
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if self.process is None:  # one that is gone later is not replaced by an empty one: it may come back
+            self._folder.mkdir(parents=True, exist_ok=True)
         await super().start()
         try:
             with pymongo.timeout(START_TIMEOUT_S):

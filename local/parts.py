@@ -13,7 +13,7 @@ from local.child import die_with_parent
 from local.kafka import KafkaFailedError
 from local.settings import ROOT
 
-START_TIMEOUT_S: Final = 60  # every part is ready within 5 s on an idle machine with two cores
+START_TIMEOUT_S: Final = 120  # every part is ready within 5 s on an idle machine with two cores
 _STOP_TIMEOUT_S: Final = 20  # functions finish what they have begun, for at most 15 s (shop.serve)
 _LOG_TAIL: Final = 20  # lines shown when a start fails
 _FIRST_DELAY_S: Final = 0.2
@@ -60,12 +60,13 @@ class Server:
         """Start the process and wait until it is ready.
 
         Raises:
-            PartFailedError: it ended, or was not ready within 60 s.
+            PartFailedError: it ended, or was not ready within two minutes.
 
         """
         if self._config is not None:
             file, text = self._config
             file.write_text(text)
+        self._log_file.parent.mkdir(exist_ok=True)  # whoever removes old logs while it runs takes the folder along
         self._output_begins = self._log_file.stat().st_size if self._log_file.exists() else 0
         self.process = await spawn(self._command, self._log_file, self._environment)
         try:
@@ -125,7 +126,11 @@ def failed(reason: str, log_file: Path) -> PartFailedError:
 
 
 class Keeper:
-    """Keeps one part running: when it ends by itself it is started again, after 0.2 s at first, 5 s at most."""
+    """Keeps one part running: when it ends by itself it is started again, after 0.2 s at first, 5 s at most.
+
+    Whatever keeps it from starting, it is tried again, and each failure is reported: a disk that is full, a process
+    without descriptors and a folder that is gone come back, and nobody else would notice.
+    """
 
     def __init__(
         self,
@@ -155,8 +160,8 @@ class Keeper:
         begun = time.monotonic()
         try:
             await self.part.start()
-        except PartFailedError as failure:
-            raise PartFailedError(f"{self.name} did not start: {failure}") from None
+        except (PartFailedError, OSError) as failure:
+            raise PartFailedError(f"{self.name} did not start: {failure}") from failure
         self._is_ready(begun)
         self._keeping = asyncio.create_task(self._keep(), name=f"keep {self.name}")
 
@@ -169,6 +174,11 @@ class Keeper:
         self.ready.clear()
         await self.part.stop()
 
+    def retire(self) -> None:
+        """Leave the part down when it ends from now on: the whole stack is about to be stopped."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+
     async def kill(self) -> None:
         """Kill the process (SIGKILL), as a crash would. It is kept: wait for `ready` to see it again."""
         if self.part.process is not None:
@@ -176,23 +186,52 @@ class Keeper:
             await signalled(self.part.process, signal.SIGKILL)
 
     def _is_ready(self, begun: float) -> None:
-        self._report(f"{self.name:<16} ready after {time.monotonic() - begun:.1f} s")
+        self._tell(f"ready after {time.monotonic() - begun:.1f} s")
         self.ready.set()
 
     async def _keep(self) -> None:
-        delay_s = _FIRST_DELAY_S
         while True:
             if self.part.process is not None:
                 status = await self.part.process.wait()
                 self.ready.clear()
-                self._report(f"{self.name:<16} ended with status {status}, starts again in {delay_s:.1f} s")
+                self._tell(f"ended with status {status}, starts again in {_FIRST_DELAY_S:.1f} s")
+            await self._start_again()
+
+    async def _start_again(self) -> None:
+        """Try until it is ready."""
+        delay_s, last_said = _FIRST_DELAY_S, ""
+        while True:
             await self._sleep(delay_s)
             begun = time.monotonic()
             try:
                 await self.part.start()
-            except (PartFailedError, KafkaFailedError) as failure:
-                self._report(f"{self.name:<16} {failure}")
+            except Exception as failure:  # noqa: BLE001 - whatever it was, the part is down, and nobody else starts it
                 delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+                said = _said(failure)
+                shown = said if said != last_said else said.splitlines()[0]  # a log's tail once
+                self._tell(f"IS DOWN, starts again in {delay_s:.1f} s: {shown}")
+                last_said = said
+                await self._stop_what_was_started()
             else:
-                self._is_ready(begun)
-                delay_s = _FIRST_DELAY_S
+                return self._is_ready(begun)
+
+    async def _stop_what_was_started(self) -> None:
+        """Stop a process that runs and never got ready: it would be in the way of the next one."""
+        try:
+            await self.part.stop()
+        except Exception as failure:  # noqa: BLE001 - the next try meets it again, and says so
+            self._tell(f"could not be stopped: {_said(failure)}")
+
+    def _tell(self, what: str) -> None:
+        """Report, and go on when that fails: the part matters more than who hears of it."""
+        try:
+            self._report(f"{self.name:<16} {what}")
+        except Exception:  # noqa: BLE001 - standard output may be gone
+            return
+
+
+def _said(failure: Exception) -> str:
+    """Return what is known of a failure; that of a library may have no text."""
+    if isinstance(failure, (PartFailedError, KafkaFailedError)):
+        return str(failure)
+    return f"{type(failure).__name__}: {failure}"  # never empty

