@@ -16,8 +16,7 @@ from cli.events import Payment
 from cli.histories import History
 from cli.options import Json, seconds
 from cli.output import CHECK_FAILED, WrongUse, count, note, progress, show_json, show_table
-from cli.places import Places, hosts
-from shop import settings
+from cli.places import SERVICES, Places, hosts
 from shop.messages import event_id
 from shop.state import COLLECTIONS
 
@@ -71,7 +70,8 @@ def verify(
         found = look.at_everybody(user)
         if not look.totals["users"]:
             who = "there is no user" if user is None else f"there is no user {user!r}"
-            raise WrongUse(f"nothing was verified: {who} in {_where(places)}")
+            where = ", ".join(_where(places, databases, service) for service in SERVICES)
+            raise WrongUse(f"nothing was verified: {who} in {where}")
         if found and grace and len(found) < _LISTED:
             note(f"{len(found)} problems; looking again in {grace:.0f} s")
             time.sleep(grace)
@@ -91,7 +91,7 @@ def verify(
 def _check_that_there_is_something(places: Places, databases: Databases) -> None:
     """Raise WrongUse for a database that is not set up: on the wrong one nothing could ever be wrong."""
     lacking = [
-        f"{settings.database(service)} at {hosts(places.mongodb_uris[service])} has no collection {', '.join(missing)}"
+        f"{_where(places, databases, service)} has no collection {', '.join(missing)}"
         for service, missing in _missing(databases).items()
     ]
     if lacking:
@@ -110,8 +110,9 @@ def _missing(databases: Databases) -> dict[str, list[str]]:
     return missing
 
 
-def _where(places: Places) -> str:
-    return ", ".join(f"{settings.database(name)} at {hosts(uri)}" for name, uri in places.mongodb_uris.items())
+def _where(places: Places, databases: Databases, service: str) -> str:
+    name = databases.collection(service, "meta").database.name
+    return f"{name} at {hosts(places.mongodb_uris[service])}"
 
 
 @dataclass
