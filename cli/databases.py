@@ -3,6 +3,7 @@
 Repair goes the way of every order, through the events; a tool that could write would be one more way to be wrong.
 """
 
+import os
 import warnings
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from pymongo.read_concern import ReadConcern
 
 from cli.output import WrongUse, note
 from cli.places import Places
-from shop import settings
+from shop.process.settings import Settings
 
 Document = dict[str, Any]
 
@@ -40,7 +41,9 @@ class Databases:
     def collection(self, service: str, name: str, options: CodecOptions[Any] | None = None) -> Collection[Any]:
         """Return a collection; options say what its documents are read as."""
         database = self._clients[self._uris[service]].get_database(
-            settings.database(service), read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
+            Settings.read(os.environ).databases[service],
+            read_concern=ReadConcern("majority"),
+            read_preference=ReadPreference.PRIMARY,
         )
         return database.get_collection(name, codec_options=options)
 

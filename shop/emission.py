@@ -1,47 +1,35 @@
 """Send CloudEvents out: to K_SINK, in binary mode, built from stored state alone.
 
-Promise: every emission of one effect is the same byte for byte, `traceparent` apart, so whoever takes two of them has
-taken one. After a failure the event may be stored all the same: KafkaSink goes on trying when nobody waits any more.
+Promise: every emission of one effect in one epoch is the same byte for byte, `traceparent` apart, so whoever takes two
+of them has taken one. After a failure the event may be stored all the same: KafkaSink goes on trying when nobody waits
+any more.
 """
 
 import asyncio
-import re
+import copy
 from urllib.parse import quote
 
 import aiohttp
 
-from shop import edge, settings
+from shop import edge
 from shop.errors import Unavailable
-from shop.messages import event_id, happened_at, rfc3339
+from shop.messages import SOURCES, event_id, happened_at, rfc3339
+from shop.process import settings
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
 TIMEOUT_S = 2.0
 """How long one emission may take. KafkaSink would try for two minutes; resend and KafkaSource's retry do it for us."""
 
-_SOURCES: dict[type, str] = {PaymentRequested: "/orders", PaymentDecided: "/billing"}
-
-_EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
-
-# Kafka's dispatcher loses, without a trace, an event with a control character in an attribute, and spoils what is not
-# ASCII.
-_EXTENSION_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-
 _session: aiohttp.ClientSession | None = None
 
 
 def check() -> None:
-    """Make sure that this process knows where to emit and what. Raises Unavailable when it does not.
+    """Make sure that this process knows where to emit. Raises Unavailable when it does not.
 
     To be called before anything is done: the first revision of a Service may start before its SinkBinding is applied.
     """
-    settings.sink()
-    for name, value in settings.event_overrides().items():
-        if not _EXTENSION_NAME.fullmatch(name) or not _EXTENSION_VALUE.fullmatch(value):
-            raise Unavailable(
-                f"K_CE_OVERRIDES cannot be sent: {name!r}: {value!r}; a name has 1 to 20 characters of a-z and 0-9, "
-                "a value visible ASCII",
-                repeat_safe=False,
-            )
+    if not settings.get().sink:
+        raise Unavailable("K_SINK is not set; apply this function's SinkBinding", repeat_safe=False)
 
 
 async def emit(event: PaymentDecided | PaymentRequested) -> None:
@@ -49,7 +37,7 @@ async def emit(event: PaymentDecided | PaymentRequested) -> None:
 
     Raises Unavailable when that is unknown, after TIMEOUT_S at the latest: emit it again, later.
     """
-    headers, data = _headers(event), event.SerializeToString(deterministic=True)
+    headers, data = _headers(event), _data(event)
     try:
         async with asyncio.timeout(TIMEOUT_S):
             try:
@@ -71,18 +59,26 @@ def _headers(event: PaymentDecided | PaymentRequested) -> dict[str, str]:
         "ce-specversion": "1.0",
         "ce-id": event_id(event),
         "ce-type": event.DESCRIPTOR.full_name,
-        "ce-source": _SOURCES[type(event)],
+        "ce-source": SOURCES[type(event)],
         "ce-subject": event.basket,
         "ce-time": rfc3339(happened_at(event)),
         "ce-partitionkey": quote(event.user, safe=""),  # attributes are ASCII, customers are not
     }
     if trace := edge.traceparent.get():
         headers["traceparent"] = headers["ce-traceparent"] = trace
-    return headers | {f"ce-{name}": value for name, value in settings.event_overrides().items()}
+    return headers | {f"ce-{name}": value for name, value in settings.get().event_overrides.items()}
+
+
+def _data(event: PaymentDecided | PaymentRequested) -> bytes:
+    """Return the event's bytes. They say which epoch they are of; in epoch 0 they say nothing, as they always did."""
+    if epoch := edge.epoch.get():
+        event = copy.deepcopy(event)
+        event.epoch = epoch
+    return event.SerializeToString(deterministic=True)
 
 
 async def _post(headers: dict[str, str], data: bytes) -> int:
-    async with _client().post(settings.sink(), data=data, headers=headers, allow_redirects=False) as response:
+    async with _client().post(settings.get().sink, data=data, headers=headers, allow_redirects=False) as response:
         return response.status
 
 

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from shop import edge
-from shop.errors import Impossible, Malformed, Rejected, Unavailable
-from shop.messages import event_id, from_bytes
+from shop.errors import Contradiction, Impossible, Malformed, Rejected, Unavailable
+from shop.messages import SOURCES, event_id, from_bytes, rfc3339
+from shop.readiness import Epoch
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
 E = TypeVar("E", PaymentDecided, PaymentRequested)
@@ -23,39 +24,39 @@ E = TypeVar("E", PaymentDecided, PaymentRequested)
 _Function = Callable[[Request], Awaitable[Response]]
 
 
-def consumer(kind: type[E]) -> Callable[[Callable[[E], Awaitable[str]]], _Function]:
-    """Make an event function that is called with the event's message and returns what became of it, for the log."""
+def consumer(kind: type[E], service: str) -> Callable[[Callable[[E], Awaitable[str]]], _Function]:
+    """Make an event function that is called with the event's message and returns what became of it, for the log.
+
+    The service is the one whose databases it works on.
+    """
 
     def decorate(function: Callable[[E], Awaitable[str]]) -> _Function:
-        async def work(request: Request, handling: edge.Handling) -> Response:
-            if request.method != "POST":
-                return _method_not_allowed(request, handling)
-            attributes, data = _read(request.headers, await edge.read_body(request))
+        async def work(request: Request, body: bytes, epoch: Epoch, handling: edge.Handling) -> Response:
+            attributes, data = _read(request.headers, body)
             handling.key = attributes.get("id", "-")
-            handling.outcome = await function(_message(kind, attributes, data))
+            event = _message(kind, attributes, data)
+            _check_epoch(event, epoch)
+            handling.outcome = await function(event)
             return Response()
 
-        return edge.function(function, work, _refuse)
+        return edge.function(function, service, _EDGE, work)
 
     return decorate
 
 
-def tick(*, deadline_s: float) -> Callable[[Callable[[], Awaitable[str]]], _Function]:
+def tick(service: str, *, deadline_s: float) -> Callable[[Callable[[], Awaitable[str]]], _Function]:
     """Make a function that a PingSource calls. What the event says does not matter: it only says that it is time.
 
     The deadline, in seconds, bounds all of the function's work, MongoDB's included.
     """
 
     def decorate(function: Callable[[], Awaitable[str]]) -> _Function:
-        async def work(request: Request, handling: edge.Handling) -> Response:
-            if request.method != "POST":
-                return _method_not_allowed(request, handling)
-            await edge.read_body(request)
+        async def work(request: Request, _: bytes, __: Epoch, handling: edge.Handling) -> Response:
             handling.key = request.headers.get("ce-id", "-")
             handling.outcome = await function()
             return Response()
 
-        return edge.function(function, work, _refuse, deadline_s=deadline_s, mongo_s=deadline_s)
+        return edge.function(function, service, _EDGE, work, deadline_s=deadline_s, mongo_s=deadline_s)
 
     return decorate
 
@@ -93,6 +94,8 @@ def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
         raise Impossible(
             f"the CloudEvent's type is {attributes['type']}; this function takes {kind.DESCRIPTOR.full_name}"
         )
+    if attributes["source"] != SOURCES[kind]:
+        raise Impossible(f"the CloudEvent's source is {attributes['source']}; only {SOURCES[kind]} says such a thing")
     content_type = attributes.get("datacontenttype", "").partition(";")[0].strip().lower()
     if content_type != "application/protobuf":
         raise Impossible(f"the data is {content_type or 'of no content type'}; send application/protobuf")
@@ -102,6 +105,21 @@ def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
             f"the CloudEvent's id is {attributes['id']}, yet its data is of {event_id(event)}: it was edited"
         )
     return event
+
+
+def _check_epoch(event: PaymentDecided | PaymentRequested, epoch: Epoch) -> None:
+    """Keep out what was emitted before the databases were restored: it tells of what never happened in them.
+
+    Raises Contradiction for an older epoch, Unavailable for a newer one: this process is from before a restore.
+    """
+    if event.epoch < epoch.number:
+        restored_at = rfc3339(epoch.restored_at) if epoch.restored_at else "an unknown time"
+        raise Contradiction(f"emitted before the restore of {restored_at}; what is still open is asked for again")
+    if event.epoch > epoch.number:
+        raise Unavailable(
+            f"the event is of epoch {event.epoch}, and this process began in epoch {epoch.number}: the databases were "
+            "restored since; end this process and start another"
+        )
 
 
 def _refuse(reason: Rejected | Unavailable | None) -> Response:
@@ -115,6 +133,8 @@ def _refuse(reason: Rejected | Unavailable | None) -> Response:
             return PlainTextResponse("a bug in the function; its log has the trace", status_code=500)
 
 
-def _method_not_allowed(request: Request, handling: edge.Handling) -> Response:
-    handling.outcome = "method not allowed"
-    return PlainTextResponse(f"{request.method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
+def _not_allowed(method: str) -> Response:
+    return PlainTextResponse(f"{method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
+
+
+_EDGE = edge.Edge("POST", _refuse, _not_allowed)

@@ -4,6 +4,7 @@ The shop has clients that were written for another one, so it is generous with t
 Content-Type; a GET may bring its fields as a JSON body or in the query) and strict with its content.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from shop import edge
 from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
-from shop.messages import CHECKS, from_json, is_text, to_json
+from shop.messages import CHECKS, from_json, is_text, refuse_unknown, to_json
+from shop.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
 
@@ -57,11 +59,8 @@ def post(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
 
 def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[..., Any]:
     def decorate(function: Callable[..., Awaitable[Message | Answer]]) -> Callable[[Request], Awaitable[Response]]:
-        async def work(request: Request, handling: edge.Handling) -> Response:
-            if request.method != method:
-                handling.outcome = "method not allowed"
-                return _error(405, f"{request.method} is not answered here; send {method}", {"Allow": method})
-            fields = _fields(kind, request, await edge.read_body(request))
+        async def work(request: Request, body: bytes, _: Epoch, handling: edge.Handling) -> Response:
+            fields = _fields(kind, request, body)
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
             answer = await function(from_json(kind, fields), **_keywords(request, headers))
             if not isinstance(answer, Answer):
@@ -70,13 +69,20 @@ def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[
                 handling.outcome = "replayed"
             return _render(answer)
 
-        return edge.function(function, work, _refuse)
+        def not_allowed(sent: str) -> Response:
+            return _error(405, f"{sent} is not answered here; send {method}", {"Allow": method})
+
+        # shop.orders.v1 is of the service `orders`.
+        service = kind.DESCRIPTOR.file.package.split(".")[1]
+        return edge.function(function, service, edge.Edge(method, _refuse, not_allowed), work)
 
     return decorate
 
 
 def _keywords(request: Request, headers: tuple[str, ...]) -> dict[str, str | None]:
     keywords: dict[str, str | None] = {}
+    if "Idempotency-Key" in headers:
+        _refuse_misspelt_key(request)
     for name in headers:
         sent = request.headers.getlist(name)
         keywords[name.lower().replace("-", "_")] = ", ".join(sent) if sent else None  # as any proxy may join them
@@ -84,6 +90,17 @@ def _keywords(request: Request, headers: tuple[str, ...]) -> dict[str, str | Non
         if value is not None and (check := CHECKS.get(name)):
             check(value)
     return keywords
+
+
+_KEY_LETTERS = "idempotencykey"
+
+
+def _refuse_misspelt_key(request: Request) -> None:
+    """Refuse headers that are meant for Idempotency-Key and are not: unnoticed, a repeat would count twice."""
+    for name in request.headers:
+        letters = re.sub("[^a-z]", "", name)
+        if name != "idempotency-key" and difflib.get_close_matches(letters, [_KEY_LETTERS], cutoff=0.8):
+            raise Malformed(f"the header {name} is not looked at; did you mean Idempotency-Key?")
 
 
 _QUALITY = re.compile(r"[01](\.\d{0,3})?")
@@ -102,7 +119,9 @@ def prefers_text(accept: str | None) -> bool:
 def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, object]:
     """Return what the request says, from its JSON body or, for a GET, from its query."""
     if request.method != "GET":
-        return _json_object(body)
+        sent = _json_object(body)
+        refuse_unknown(kind, sent)
+        return sent
     sent = _json_object(body) if body.strip() else {}
     for name, text in _query(request):
         field = kind.DESCRIPTOR.fields_by_name.get(name)
@@ -117,12 +136,22 @@ def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, obj
 
 def _json_object(body: bytes) -> dict[str, object]:
     try:
-        value = json.loads(body, parse_constant=_no_such_constant)
+        value = json.loads(body, parse_constant=_no_such_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Malformed('the body is JSON but not an object; send {"<field>": <value>}')
     return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        shown = twice[:64].encode("utf-8", "backslashreplace").decode()
+        raise Malformed(f"{shown!r} is sent twice; send it once")
+    return fields
 
 
 def _no_such_constant(name: str) -> None:
@@ -162,7 +191,10 @@ def _refuse(reason: Rejected | Unavailable | None) -> Response:
             # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
             return _error(503, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.repeat_safe else None)
         case None:
-            return _error(500, "something went wrong on our side; it has been logged. Repeat the request later")
+            return _error(
+                500,
+                "something went wrong on our side, and it was logged. See what became of it before you send it again",
+            )
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

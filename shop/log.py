@@ -5,8 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from shop import settings
 from shop.messages import rfc3339
+from shop.process import settings
 
 MAX_TEXT = 512
 """What is logged of a key or detail: enough for any of ours, and a refused body cannot fill the log."""
@@ -22,7 +22,7 @@ class JsonFormatter(logging.Formatter):
         line = {
             "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
-            "function": settings.function_name(),
+            "function": settings.get().function,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }

@@ -4,8 +4,9 @@ A field means the same wherever it stands, so its check goes by its name: a `sum
 in an event is held to, and nothing that passed an edge has to be looked at again further in.
 """
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -13,8 +14,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from shop.errors import Impossible, Malformed
-from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+from shop.errors import Impossible, Malformed, Unavailable
+from shop.schema.events_pb2 import DECLINED, OUTCOME_UNSPECIFIED, PAID, PaymentDecided, PaymentRequested
 
 M = TypeVar("M", bound=Message)
 
@@ -77,10 +78,28 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
 }
 
 
+def refuse_unknown(kind: type[Message], names: Iterable[str]) -> None:
+    """Refuse fields that the schema does not name: a misspelt `attempt` would lose the promise without a word.
+
+    Raises Malformed, naming the field and the one that it may be meant for.
+    """
+    known = list(kind.DESCRIPTOR.fields_by_name)
+    for name in names:
+        if name not in known:
+            shown = name[:_SHOWN].encode("utf-8", "backslashreplace").decode()
+            near = difflib.get_close_matches(name[:_SHOWN].lower(), known, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+            raise Malformed(f"there is no field {shown!r}; {advice}")
+
+
+_SHOWN = 64
+"""Characters of an unknown name that are looked at, and shown: ours have at most 10."""
+
+
 def from_json(kind: type[M], fields: Mapping[str, object]) -> M:
     """Read a request from JSON.
 
-    Fields the schema does not name are not looked at; null counts as not sent.
+    Fields the schema does not name are not looked at (`refuse_unknown` does); null counts as not sent.
 
     Raises Malformed for a field that is missing or of the wrong JSON type, Impossible for a value that can never be
     valid.
@@ -125,7 +144,8 @@ def _example(kind: type[Message]) -> str:
 def from_bytes(kind: type[M], data: bytes) -> M:
     """Read an event's data.
 
-    Raises Malformed for bytes that are no such message, Impossible for a value that no honest event carries.
+    Raises Malformed for bytes that are no such message, Impossible for a value that no honest event carries,
+    Unavailable for one that only a newer version of this code knows.
     """
     try:
         event = kind.FromString(data)
@@ -145,13 +165,20 @@ def _check_event(event: PaymentDecided | PaymentRequested) -> None:
     if event.basket != event.basket.lower():
         raise Impossible("basket must be in lower-case hex digits in an event, for the event's id is made of it")
     if isinstance(event, PaymentDecided) and event.outcome not in (PAID, DECLINED):
-        raise Impossible("outcome must be PAID or DECLINED")
+        if event.outcome == OUTCOME_UNSPECIFIED:
+            raise Impossible("outcome must be PAID or DECLINED")
+        # A newer producer, during a rollout. Refused for good, its decision would be lost to us.
+        raise Unavailable(f"outcome {event.outcome} is not known here yet; roll this function out first")
     try:
         happened_at(event)
     except (ValueError, OverflowError) as error:
         raise Impossible(f"the event's time is out of range: {error}") from error
     if _timestamp(event).nanos % 1_000_000:
         raise Impossible("the event's time is finer than a millisecond, as no stored time is: it was edited")
+
+
+SOURCES: Mapping[type[Message], str] = {PaymentRequested: "/orders", PaymentDecided: "/billing"}
+"""The CloudEvent source of each kind of event: who may say such a thing."""
 
 
 def event_id(event: PaymentDecided | PaymentRequested) -> str:

@@ -18,8 +18,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from shop import settings
 from shop.errors import Rejected, Unavailable
+from shop.process import settings
 
 R = TypeVar("R")
 
@@ -39,7 +39,8 @@ def client() -> AsyncMongoClient[Document]:
     """Return this process's client, made at the first call: a function starts, and is ready, while MongoDB is down."""
     global _client  # one client per process: it is the connection pool
     if _client is None:
-        _client = AsyncMongoClient(settings.mongodb_uri(), appname=settings.function_name(), tz_aware=True)
+        told = settings.get()
+        _client = AsyncMongoClient(told.mongodb_uri, appname=told.function, tz_aware=True)
     return _client
 
 
@@ -54,7 +55,7 @@ async def close() -> None:
 def database(service: str) -> AsyncDatabase[Document]:
     """Return the database of `orders`, `billing` or `notify`, majority and journal set."""
     return client().get_database(
-        settings.database(service),
+        settings.get().databases[service],
         write_concern=WriteConcern(w="majority", j=True),
         read_concern=ReadConcern("majority"),
         read_preference=ReadPreference.PRIMARY,

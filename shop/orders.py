@@ -265,3 +265,11 @@ async def claim_due() -> PaymentRequested | None:
         if len(candidates) < _CANDIDATES:
             return None
     return None  # other ticks claim everything first: they resend it
+
+
+async def due_again(event: PaymentRequested) -> None:
+    """Let a claimed basket be due at the next tick: its emission failed, and it has waited long enough."""
+    is_as_claimed = {"$and": [{"$eq": ["$status", ORDERED]}, {"$eq": ["$attempt", Int64(event.attempt)]}]}
+    await _baskets().update_one(
+        {"_id": ObjectId(event.basket), "user": event.user}, [{"$set": when(is_as_claimed, {"resend_at": NOW})}]
+    )

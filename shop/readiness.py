@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
-from shop import mongo, settings, state
+from shop import mongo, state
 from shop.errors import Unavailable
+from shop.process import settings
 
 _NAMESPACE_NOT_FOUND = 26
 
@@ -83,24 +84,26 @@ async def _missing(service: str) -> str | None:
             f"{collection.name}.{index.name}"
             for collection in state.of(service)
             if collection.indexes
-            for index in lacking(collection, await built_indexes(mongo.database(service), collection.name))
+            for index in lacking(collection, await _indexes(collection))
         ]
         if missing:
             return (
-                f"{settings.database(service)} is not set up: it has no index {', '.join(missing)}. "
+                f"{settings.get().databases[service]} is not set up: it has no index {', '.join(missing)}. "
                 "Run `python -m shop.setup`; nothing is done until then"
             )
         indexed.add(service)
     return None
 
 
-async def built_indexes(database: AsyncDatabase[mongo.Document], name: str) -> list[mongo.Document]:
+async def _indexes(collection: state.Collection) -> list[dict[str, Any]]:
     """Return the indexes of a collection as MongoDB lists them, without those that are still being built.
 
     The driver's own list has these too, and a unique index that is being built refuses nothing.
     """
     try:
-        listed = await database.command("listIndexes", name, includeBuildUUIDs=True, cursor={})
+        listed = await mongo.database(collection.service).command(
+            "listIndexes", collection.name, includeBuildUUIDs=True, cursor={}
+        )
     except OperationFailure as error:
         if error.code == _NAMESPACE_NOT_FOUND:
             return []
@@ -108,7 +111,7 @@ async def built_indexes(database: AsyncDatabase[mongo.Document], name: str) -> l
     return [index for index in listed["cursor"]["firstBatch"] if "buildUUID" not in index]
 
 
-def lacking(collection: state.Collection, listed: Iterable[mongo.Document]) -> list[state.Index]:
+def lacking(collection: state.Collection, listed: Iterable[dict[str, Any]]) -> list[state.Index]:
     """Return the indexes that a collection must have and MongoDB does not list; their names do not matter."""
     there = [
         (list(index["key"].items()), bool(index.get("unique")), index.get("partialFilterExpression"))

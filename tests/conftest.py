@@ -1,8 +1,8 @@
 """What tests share: a real mongod, the three databases in it, and the whole stack, each once for the session."""
 
 import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pymongo
@@ -10,7 +10,8 @@ import pytest
 
 from local.mongodb import Mongod
 from local.ports import Ports
-from shop import emission, mongo, settings
+from shop import emission, mongo, readiness
+from shop.process import settings
 from shop.setup import COLLECTIONS, setup
 from tests.stack_fixtures import stack as stack
 
@@ -38,7 +39,7 @@ async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mong
         yield running
         return
     folder: Path = tmp_path_factory.mktemp("mongod")
-    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log")
+    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log")
     await server.start()
     yield server
     await server.stop()
@@ -47,16 +48,30 @@ async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mong
 @pytest.fixture(scope="session")
 async def databases(mongod: Mongod | Running) -> AsyncIterator[None]:
     """Set up the three databases; functions and `shop` called in this process use them."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MONGODB_URI", mongod.uri)
-        await setup()
-        yield
-        await emission.close()
-        await mongo.close()
+    before = settings.get()
+    settings.use(replace(before, mongodb_uri=mongod.uri))
+    await setup()
+    yield
+    await emission.close()
+    await mongo.close()
+    readiness.forget()
+    settings.use(before)
+
+
+@pytest.fixture
+def configure() -> Iterator[Callable[..., None]]:
+    """Return what changes some of this process's settings, until the test is over."""
+    before = settings.get()
+
+    def change(**changes: object) -> None:
+        settings.use(replace(settings.get(), **changes))
+
+    yield change
+    settings.use(before)
 
 
 @pytest.fixture
 async def shop(databases: None) -> None:
     """Empty the three databases before the test."""
     for collection in COLLECTIONS:
-        await mongo.client()[settings.database(collection.service)][collection.name].delete_many({})
+        await mongo.client()[settings.get().databases[collection.service]][collection.name].delete_many({})

@@ -8,16 +8,17 @@ Emits     PaymentDecided on topic `results`
 from functions_framework import aio
 
 from shop import billing, emission, events
+from shop.archive import PAID_BASKETS
 from shop.schema.events_pb2 import Outcome, PaymentRequested
 
 
 @aio.http
-@events.consumer(PaymentRequested)
+@events.consumer(PaymentRequested, billing.SERVICE)
 async def billing_handler(requested: PaymentRequested) -> str:
     emission.check()
     decision = await billing.decide(requested)
     if decision.event is None:
         return "older"
     await emission.emit(decision.event)
-    await billing.archive_paid_baskets(decision.account)
+    await PAID_BASKETS.bound(decision.account)
     return Outcome.Name(decision.event.outcome).lower()

@@ -7,6 +7,7 @@ Once per  user and Idempotency-Key; every time without the header
 from functions_framework import aio
 
 from shop import billing, http
+from shop.archive import DEPOSITS
 from shop.schema.billing_pb2 import DepositCashRequest, DepositCashResponse
 
 
@@ -14,7 +15,7 @@ from shop.schema.billing_pb2 import DepositCashRequest, DepositCashResponse
 @http.post(DepositCashRequest, headers=("Idempotency-Key",))
 async def deposit_cash(request: DepositCashRequest, idempotency_key: str | None) -> http.Answer:
     deposited = await billing.deposit(request.user, request.sum, idempotency_key)
-    await billing.archive_deposits(deposited.account)
+    await DEPOSITS.bound(deposited.account)
     return http.Answer(
         DepositCashResponse(status=True, message="deposited", balance=deposited.balance),
         replayed=deposited.replayed,

@@ -11,7 +11,7 @@ from shop.schema.events_pb2 import PaymentDecided
 
 
 @aio.http
-@events.consumer(PaymentDecided)
+@events.consumer(PaymentDecided, notifications.SERVICE)
 async def notify_handler(decided: PaymentDecided) -> str:
     await notifications.record(decided)
     return "notified"

@@ -11,6 +11,6 @@ from shop.schema.events_pb2 import PaymentDecided
 
 
 @aio.http
-@events.consumer(PaymentDecided)
+@events.consumer(PaymentDecided, orders.SERVICE)
 async def order_handler(decided: PaymentDecided) -> str:
     return await orders.settle(decided)

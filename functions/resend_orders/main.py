@@ -12,13 +12,14 @@ from pymongo.errors import PyMongoError
 
 from shop import emission, events, mongo, orders
 from shop.errors import Unavailable
+from shop.schema.events_pb2 import PaymentRequested
 
 WORK_S = 20.0
 """How long one tick works. The next one comes 60 s after it, and shares what is left."""
 
 
 @aio.http
-@events.tick(deadline_s=WORK_S + 5)
+@events.tick(orders.SERVICE, deadline_s=WORK_S + 5)
 async def resend_orders() -> str:
     emission.check()
     started, resent = time.monotonic(), 0
@@ -28,10 +29,19 @@ async def resend_orders() -> str:
                 event = await orders.claim_due()
             if event is None:
                 return f"resent {resent}"
-            await emission.emit(event)
+            await _emit(event)
             resent += 1
     except (Unavailable, PyMongoError) as error:
         # An outage must not be amplified: the first failure ends the tick, and the next tick is the retry.
         logging.getLogger(__name__).warning("stopped until the next tick: %s", error)
         return f"resent {resent}, then stopped"
     return f"resent {resent}, more are due"
+
+
+async def _emit(event: PaymentRequested) -> None:
+    try:
+        await emission.emit(event)
+    except Unavailable:
+        with mongo.deadline():
+            await orders.due_again(event)
+        raise

@@ -1,14 +1,15 @@
 """The HTTP functions behind their paths, every answer held to docs/openapi.yaml; delivery of events by hand."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from shop import emission, mongo, settings
+from shop import emission, mongo
+from shop.process import settings
 from shop.setup import COLLECTIONS
 from tests import openapi
 from tests.asgi import Answer, call
@@ -80,16 +81,16 @@ class Client:
 async def everything() -> list[Any]:
     """Return what is stored, all of it."""
     return [
-        await mongo.client()[settings.database(collection.service)][collection.name].find().sort("_id").to_list()
+        await mongo.client()[settings.get().databases[collection.service]][collection.name].find().sort("_id").to_list()
         for collection in COLLECTIONS
     ]
 
 
 @pytest.fixture
-async def sink(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sink]:
+async def sink(configure: Callable[..., None]) -> AsyncIterator[Sink]:
     """Listen where K_SINK says."""
     async with Sink() as listening:
-        monkeypatch.setenv("K_SINK", listening.url)
+        configure(sink=listening.url)
         yield listening
         await emission.close()
 

@@ -165,16 +165,71 @@ async def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_read(client:
 
 @paths
 async def test_what_is_not_looked_at_changes_nothing(client: Client, path: str) -> None:
-    """Unknown fields, null for what is optional, any Host, any or no Content-Type."""
+    """A GET's unknown fields, null for what is optional, any Host, any or no Content-Type."""
     method, fields = VALID[path]
     await client.user()
-    body = json.dumps({**fields, "colour": "red", "before": None}).encode()
+    more = {"colour": "red", "before": None} if method == "GET" else {}
+    body = json.dumps({**fields, **more}).encode()
     statuses = {(await client.send(method, path, body)).status}
     for host in ("shop.example.com", "[::1", "x/healthz?", "", "a b"):
         statuses.add((await client.send(method, path, body, host=host)).status)
     for content_type in ("text/xml", "application/x-www-form-urlencoded", "nonsense", ""):
         statuses.add((await client.send(method, path, body, content_type=content_type)).status)
     assert statuses in ({200}, {404})
+
+
+POSTS = [path for path, (method, _) in VALID.items() if method == "POST"]
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("User", "did you mean user?"),
+        ("usr", "did you mean user?"),
+        ("colour", "the fields are user"),
+        ("", "the fields are user"),
+        ("\ud800", "the fields are user"),
+        ("x" * 10_000, "the fields are user"),
+        ("Idempotency-Key", "the fields are user"),
+    ],
+)
+async def test_19_an_unknown_field_of_a_post_is_400_and_the_nearest_one_is_named(
+    refusing: Client, path: str, name: str, advice: str
+) -> None:
+    """A misspelt field would lose the promise without a word; null does not save it."""
+    for value in ("x", None):
+        body = json.dumps({**VALID[path][1], name: value}).encode()
+        answer = await refusing.send("POST", path, body)
+        assert (answer.status, advice in answer.message) == (400, True)
+        assert len(answer.message) < 300
+
+
+async def test_19_a_misspelt_attempt_is_400_and_named(refusing: Client) -> None:
+    """Sent three times it was three orders of one basket."""
+    for name in ("Attempt", "attempts", "atempt", "ATTEMPT"):
+        answer = await refusing.post("/Order", {"user": "Pavel", "sum": 10, "basket": BASKET, name: 1})
+        assert (answer.status, "did you mean attempt?" in answer.message) == (400, True)
+
+
+@paths
+async def test_19_a_json_key_sent_twice_is_400(refusing: Client, path: str) -> None:
+    """Nobody can tell which of the two is meant, even if they are equal."""
+    method, fields = VALID[path]
+    whole = json.dumps(fields)
+    answer = await refusing.send(method, path, f'{{"user": "Pavel", {whole[1:]}'.encode())
+    assert (answer.status, answer.message) == (400, "'user' is sent twice; send it once")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Idempotency_Key", "X-Idempotency-Key", "IdempotencyKey", "Idempotent-Key", "Idempotency-Keys", "Idempotecy-Key"],
+)
+async def test_19_a_header_that_is_meant_for_idempotency_key_is_400(refusing: Client, name: str) -> None:
+    """Not looked at, it made four deposits of one."""
+    answer = await call("deposit_cash", headers=[(name, "a")], body=json.dumps({"user": "Pavel", "sum": 10}).encode())
+    openapi.check_answer("/DepositCash", answer.status, answer.headers, answer.body)
+    assert (answer.status, name.lower() in answer.message, "Idempotency-Key" in answer.message) == (400, True, True)
 
 
 @pytest.mark.parametrize("path", [path for path, (method, _) in VALID.items() if method == "GET"])
@@ -283,14 +338,29 @@ async def test_a_body_whose_end_does_not_come_is_400(refusing: Client, path: str
     assert answer.status == 400
 
 
-async def test_health_is_answered_without_mongodb(databases: None) -> None:
-    """Any method, and no client is opened for it."""
+@paths
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_health_is_answered_once_the_database_is_known_to_be_set_up(
+    client: Client, path: str, method: str
+) -> None:
+    """From then on without MongoDB."""
+    ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+    assert (await call(operation["operationId"], method, path="/healthz")).status == 200
     await mongo.close()
-    for path in VALID:
-        ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
-        for method in ("GET", "HEAD", "POST"):
-            assert (await call(operation["operationId"], method, path="/healthz")).status == 200
+    assert (await call(operation["operationId"], method, path="/healthz")).status == 200
     assert mongo._client is None
+
+
+@paths
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_18_a_health_check_is_a_get_and_whatever_else_is_sent_there_is_refused(
+    refusing: Client, path: str, method: str
+) -> None:
+    """A deposit that goes to the wrong path is not answered 200."""
+    ((_, operation),) = openapi.DOCUMENT["paths"][path].items()
+    body = json.dumps(VALID[path][1]).encode()
+    answer = await call(operation["operationId"], method, path="/healthz", body=body)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_a_bug_is_500_without_a_trace(
@@ -305,4 +375,5 @@ async def test_a_bug_is_500_without_a_trace(
     answer = await client.post("/CreateUser", {"user": "Pavel"})
     assert answer.status == 500
     assert "secret" not in answer.text
+    assert "repeat" not in answer.message  # nobody knows what that would do
     assert any(record.exc_info for record in caplog.records)

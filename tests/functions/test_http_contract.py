@@ -127,7 +127,7 @@ def test_an_operation_names_the_headers_that_its_function_reads(function: str) -
 
 @messages_of_ours
 def test_what_must_be_there_is_documented(name: str) -> None:
-    """A POST needs all that is not optional; an answer has all its fields and no others; a GET may use its query."""
+    """A POST takes its fields and no others, and needs those that are not optional; an answer has all of its fields."""
     fields = MESSAGES[name].DESCRIPTOR.fields
     required = SCHEMAS[name].get("required", [])
     if not name.endswith("Request"):
@@ -137,6 +137,7 @@ def test_what_must_be_there_is_documented(name: str) -> None:
         schema_name(operation["requestBody"]) for _, method, operation in OPERATIONS.values() if method == "POST"
     }:
         assert required == [field.name for field in fields if not field.has_presence]
+        assert SCHEMAS[name]["additionalProperties"] is False
     else:
         assert not required
 

@@ -85,7 +85,7 @@ async def test_the_plain_framework_serves_the_same(mongod: Mongod, shop: None) -
 
 
 async def test_without_mongodb_a_function_is_healthy_and_answers_503_in_time() -> None:
-    """`Retry-After` where a repeat is safe; a deposit without a key says what to do instead."""
+    """With `Retry-After`, for a deposit without a key too: MongoDB was not asked for it yet, so it was not made."""
     uri = f"mongodb://127.0.0.1:{free_port()}/?directConnection=true"
     async with shop_serve("deposit_cash", MONGODB_URI=uri) as deposit_cash:
         deposit = b'{"user": "Pavel", "sum": 10}'
@@ -99,10 +99,8 @@ async def test_without_mongodb_a_function_is_healthy_and_answers_503_in_time() -
     for answer in (with_key, without_key):
         assert answer.status == 503
         openapi.check_answer("/DepositCash", answer.status, answer.headers, answer.body)
-    assert int(with_key.headers["retry-after"]) >= 1
-    assert "retry-after" not in without_key.headers
-    assert "unknown" in without_key.message
-    assert "/GetUser" in without_key.message
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "unknown" not in answer.message
 
 
 async def test_sigterm_drains_what_is_in_flight(mongod: Mongod, shop: None) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -37,10 +37,10 @@ async def failing_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 
 @pytest.fixture
-async def client(failing_mongod: Mongod, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+async def client(failing_mongod: Mongod, sink: Sink, configure: Callable[..., None]) -> AsyncIterator[Client]:
     """Call the functions on that mongod, with a user, a basket, and nothing else in it."""
     await mongo.close()
-    monkeypatch.setenv("MONGODB_URI", failing_mongod.uri)
+    configure(mongodb_uri=failing_mongod.uri)
     for service in ("orders", "billing", "notify"):
         await mongo.client().drop_database(service)
     await setup()

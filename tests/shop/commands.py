@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from pymongo import AsyncMongoClient, monitoring
 
-from shop import mongo, settings
+from shop import mongo
+from shop.process import settings
 
 
 class Commands(monitoring.CommandListener):
@@ -34,7 +35,7 @@ async def counted(uri: str | None = None) -> AsyncIterator[Commands]:
     commands = Commands()
     before = mongo._client
     mongo._client = AsyncMongoClient(
-        uri or settings.mongodb_uri(), event_listeners=[commands], tz_aware=True, appname="counted"
+        uri or settings.get().mongodb_uri, event_listeners=[commands], tz_aware=True, appname="counted"
     )
     try:
         await mongo._client.admin.command("ping")

@@ -1,6 +1,6 @@
 """A MongoDB in which setup was never run, for what comes before it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,20 @@ from shop.state import SERVICES
 async def empty_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
     """Run a mongod of one's own, with fail points."""
     folder: Path = tmp_path_factory.mktemp("empty")
-    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
+    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
     await server.stop()
 
 
 @pytest.fixture
-async def empty(empty_mongod: Mongod, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+async def empty(
+    empty_mongod: Mongod, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
+) -> AsyncIterator[None]:
     """Point this process at databases that hold nothing, setup's collections neither, until the test ends."""
     before = mongo._client
     monkeypatch.setattr(mongo, "_client", None)
-    monkeypatch.setenv("MONGODB_URI", empty_mongod.uri)
+    configure(mongodb_uri=empty_mongod.uri)
     for service in SERVICES:
         await mongo.client().drop_database(service)
     yield

@@ -5,33 +5,50 @@ import logging
 import time
 
 import pytest
+from pymongo import _csot
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shop import edge
 from shop.errors import Rejected, Unavailable
+from shop.readiness import Epoch
 
 Reason = Rejected | Unavailable | None
 
+pytestmark = pytest.mark.usefixtures("databases")
 
-async def handle(work: edge.Work, **deadlines: float) -> Reason:
-    """Let a function work on an empty request; return the reason of its refusal."""
-    reasons: list[Reason] = []
+
+def refusing(reasons: list[Reason]) -> edge.Edge:
+    """Return an edge that keeps the reasons of its refusals."""
 
     def refuse(reason: Reason) -> Response:
         reasons.append(reason)
         return Response(status_code=400)
 
-    function = edge.function(work, work, refuse, **deadlines)
-    await function(Request({"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}))
-    (reason,) = reasons
-    return reason
+    return edge.Edge("POST", refuse, lambda _: Response(status_code=405))
+
+
+async def handle(work: edge.Work, *chunks: bytes | float, **deadlines: float) -> Reason:
+    """Let a function work on a request whose body comes in these pieces and pauses; return why it was refused."""
+    reasons: list[Reason] = []
+    coming = list(chunks)
+
+    async def receive() -> dict[str, object]:
+        if coming and isinstance(coming[0], float):
+            await asyncio.sleep(coming.pop(0))
+        body = coming.pop(0) if coming else b""
+        return {"type": "http.request", "body": body, "more_body": bool(coming)}
+
+    function = edge.function(work, "billing", refusing(reasons), work, **deadlines)
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    await function(Request(scope, receive))
+    return reasons[0] if reasons else None
 
 
 async def test_no_message_is_worked_on_beyond_the_deadline() -> None:
     """It is given up for now, with a word to try again."""
 
-    async def work(request: Request, handling: edge.Handling) -> Response:
+    async def work(_: Request, __: bytes, ___: Epoch, handling: edge.Handling) -> Response:
         await asyncio.Event().wait()
         raise AssertionError("nobody sets it")
 
@@ -45,7 +62,7 @@ async def test_no_message_is_worked_on_beyond_the_deadline() -> None:
 async def test_what_nobody_foresaw_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture) -> None:
     """Its one line says the kind of error; a second record has the trace."""
 
-    async def work(request: Request, handling: edge.Handling) -> Response:
+    async def work(_: Request, __: bytes, ___: Epoch, handling: edge.Handling) -> Response:
         handling.key = "66f0c1d2e3a4b5c6d7e8f901"
         raise ZeroDivisionError("secret")
 
@@ -55,3 +72,30 @@ async def test_what_nobody_foresaw_is_logged_with_its_trace(caplog: pytest.LogCa
     assert (handled.levelno, handled.message) == (logging.ERROR, "handled")
     fields = handled.__dict__["fields"]
     assert (fields["key"], fields["outcome"]) == ("66f0c1d2e3a4b5c6d7e8f901", "ZeroDivisionError")
+
+
+async def test_15_a_body_that_stalls_spends_nobody_s_deadline() -> None:
+    """The deadlines of the function and of MongoDB begin when the whole body is here."""
+    left: list[float] = []
+
+    async def work(_: Request, body: bytes, __: Epoch, ___: edge.Handling) -> Response:
+        left.append(_csot.remaining() or 0)
+        return Response(body)
+
+    assert await handle(work, b"{", 0.4, b"}", deadline_s=0.3, mongo_s=0.3) is None
+    assert 0.1 < left[0] <= 0.3
+
+
+async def test_15_a_body_that_does_not_come_is_given_up_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A repeat is safe, with or without a key: nobody was asked."""
+    monkeypatch.setattr(edge, "BODY_S", 0.05)
+
+    async def work(_: Request, __: bytes, ___: Epoch, ____: edge.Handling) -> Response:
+        raise AssertionError("the body is not here")
+
+    reason = await handle(work, b"{", 5.0, b"}")
+    assert isinstance(reason, Unavailable)
+    assert reason.repeat_safe
+    assert "nothing was done" in str(reason)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import unquote
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from local.child import free_port
 from shop import edge, emission
 from shop.errors import Unavailable
+from shop.process.settings import Settings
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.sink import CLOSE, HANG, Sink
 
@@ -35,11 +36,10 @@ def decided() -> PaymentDecided:
 
 
 @pytest.fixture
-async def sink(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sink]:
+async def sink(configure: Callable[..., None]) -> AsyncIterator[Sink]:
     """Listen where K_SINK says."""
     async with Sink() as listening:
-        monkeypatch.setenv("K_SINK", listening.url)
-        monkeypatch.delenv("K_CE_OVERRIDES", raising=False)
+        configure(sink=listening.url, event_overrides={})
         yield listening
         await emission.close()
 
@@ -102,59 +102,32 @@ async def test_the_partition_key_is_the_user_in_ascii(sink: Sink, user: str) -> 
     assert sum(len(name) + len(value) + 4 for name, value in sink.received[0].headers) < 8192  # KafkaSink's limit
 
 
-async def test_overrides_are_added_to_every_event(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a SinkBinding's ceOverrides say; an attribute of ours is replaced, never doubled."""
-    overrides = {"extensions": {"cluster": "eu west", "number7": "7", "source": "/orders/eu"}}
-    monkeypatch.setenv("K_CE_OVERRIDES", json.dumps(overrides))
-    emission.check()
+async def test_overrides_are_added_to_every_event(sink: Sink, configure: Callable[..., None]) -> None:
+    """What a SinkBinding's ceOverrides say."""
+    overrides = {"extensions": {"cluster": "eu west", "number7": "7"}}
+    configure(event_overrides=Settings.read({"K_CE_OVERRIDES": json.dumps(overrides)}).event_overrides)
     await emission.emit(requested())
     headers = sink.received[0].headers
-    assert dict(headers).items() >= {"ce-cluster": "eu west", "ce-number7": "7", "ce-source": "/orders/eu"}.items()
-    assert len(dict(headers)) == len(headers)
+    assert dict(headers).items() >= {"ce-cluster": "eu west", "ce-number7": "7"}.items()
+    assert len(dict(headers)) == len(headers) == 12
 
 
-@pytest.mark.parametrize("overrides", ["", "{}", '{"extensions": null}', '{"extensions": {}}'])
-async def test_no_overrides_are_no_overrides(sink: Sink, monkeypatch: pytest.MonkeyPatch, overrides: str) -> None:
-    """However Knative writes that there are none."""
-    monkeypatch.setenv("K_CE_OVERRIDES", overrides)
-    emission.check()
-    await emission.emit(requested())
-    assert len(sink.received[0].headers) == 10
+async def test_an_event_says_which_epoch_it_is_of(sink: Sink) -> None:
+    """From the first restore on; before it the bytes are what they always were."""
+    event = requested()
+    token = edge.epoch.set(2)
+    await emission.emit(event)
+    edge.epoch.reset(token)
+    await emission.emit(event)
+    second, none = (PaymentRequested.FromString(received.body) for received in sink.received)
+    assert (second.epoch, none.epoch) == (2, 0)
+    assert sink.received[1].body == event.SerializeToString(deterministic=True)
+    assert sink.received[0].header("ce-id") == sink.received[1].header("ce-id")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("cluster", value) for value in ("a\nb", "a\r\nce-id: x", "a\x00", "\x7f", "eü", " eu", "eu ", "")),
-        *((name, "eu") for name in ("", "Cluster", "cl-uster", "cl_uster", "cl uster", "clüster", "x" * 21, "a\r\n")),
-    ],
-)
-def test_an_override_that_an_event_cannot_carry_is_refused_before_anything_is_done(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    """The dispatcher loses an event with a control character, and spoils what is not ASCII."""
-    monkeypatch.setenv("K_SINK", "http://127.0.0.1:1/")
-    monkeypatch.setenv("K_CE_OVERRIDES", json.dumps({"extensions": {name: value}}))
-    with pytest.raises(Unavailable, match="K_CE_OVERRIDES") as refused:
-        emission.check()
-    assert not refused.value.repeat_safe
-
-
-@pytest.mark.parametrize("overrides", ["{", "null", "[]", '"x"', "5", '{"extensions": [1]}', '{"extensions": "x"}'])
-def test_overrides_that_cannot_be_read_are_refused(monkeypatch: pytest.MonkeyPatch, overrides: str) -> None:
-    """Not ignored: somebody relies on them."""
-    monkeypatch.setenv("K_SINK", "http://127.0.0.1:1/")
-    monkeypatch.setenv("K_CE_OVERRIDES", overrides)
-    with pytest.raises(Unavailable, match="K_CE_OVERRIDES"):
-        emission.check()
-
-
-@pytest.mark.parametrize("url", [None, ""])
-def test_without_a_sink_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
+def test_without_a_sink_there_is_nothing_to_do(configure: Callable[..., None]) -> None:
     """The message says what to apply."""
-    monkeypatch.delenv("K_SINK", raising=False)
-    if url is not None:
-        monkeypatch.setenv("K_SINK", url)
+    configure(sink="")
     with pytest.raises(Unavailable, match="SinkBinding") as refused:
         emission.check()
     assert not refused.value.repeat_safe
@@ -188,9 +161,9 @@ async def test_a_silent_sink_is_given_up_after_two_seconds(sink: Sink) -> None:
     await emission.emit(requested())
 
 
-async def test_a_sink_that_is_not_there_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sink_that_is_not_there_is_unknown(configure: Callable[..., None]) -> None:
     """The message says what happened."""
-    monkeypatch.setenv("K_SINK", f"http://127.0.0.1:{free_port()}/")
+    configure(sink=f"http://127.0.0.1:{free_port()}/")
     with pytest.raises(Unavailable, match="did not take the event"):
         await emission.emit(requested())
     await emission.close()

@@ -11,7 +11,9 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
 from shop import billing, mongo, notifications, orders
+from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, NotFound, Unavailable
+from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.shop.commands import counted
 
@@ -38,8 +40,8 @@ async def pay() -> None:
     await billing.create_user("Pavel")
     deposited = await billing.deposit("Pavel", 10, "key")
     decision = await billing.decide(REQUESTED)
-    await billing.archive_deposits(deposited.account)
-    await billing.archive_paid_baskets(decision.account)
+    await DEPOSITS.bound(deposited.account)
+    await PAID_BASKETS.bound(decision.account)
     await billing.find_account("Pavel")
 
 
@@ -54,11 +56,10 @@ async def read_account() -> mongo.Document:
 
 @pytest.mark.parametrize("work", [order, pay, notify])
 async def test_no_connection_string_can_weaken_what_an_answer_rests_on(
-    mongod, work: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+    mongod, work: Callable[[], Awaitable[None]], configure: Callable[..., None]
 ) -> None:
     """Every write is majority and journaled, every read majority from the primary, every command bounded in time."""
-    monkeypatch.setenv("ARRAY_LIMIT", "1")  # so that archives are written too
-    monkeypatch.setenv("ARCHIVE_BATCH", "1")
+    configure(array_limits=ArrayLimits(1, 1))  # so that archives are written too
     weak = "&w=1&journal=false&readConcernLevel=local&readPreference=secondaryPreferred&timeoutMS=0"
     async with counted(mongod.uri + weak) as commands:
         with mongo.deadline():
@@ -135,13 +136,12 @@ class _Raced:
         return await self._of.find_one(key)
 
 
-async def test_a_deadline_bounds_all_calls_together(mongod, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deadline_bounds_all_calls_together(mongod, configure: Callable[..., None]) -> None:
     """Nobody answers: the call ends when the deadline does, not after the driver's thirty seconds."""
     await mongo.close()
-    with monkeypatch.context() as environment:
-        environment.setenv("MONGODB_URI", "mongodb://127.0.0.1:1/?directConnection=true")
-        begun = asyncio.get_running_loop().time()
-        with pytest.raises(PyMongoError), mongo.deadline(0.3):
-            await orders.current_basket("Pavel")
-        assert asyncio.get_running_loop().time() - begun < 5
-        await mongo.close()
+    configure(mongodb_uri="mongodb://127.0.0.1:1/?directConnection=true")
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(PyMongoError), mongo.deadline(0.3):
+        await orders.current_basket("Pavel")
+    assert asyncio.get_running_loop().time() - begun < 5
+    await mongo.close()

@@ -1,6 +1,7 @@
 """Nothing is done before the indexes are there, and a process has one epoch for all of its life."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -141,11 +142,13 @@ async def test_a_ready_process_asks_mongodb_nothing_more() -> None:
         assert len(commands.names) == 2
 
 
-async def test_while_mongodb_is_away_health_is_good_and_requests_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_mongodb_is_away_health_is_good_and_requests_are_unknown(
+    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
+) -> None:
     """A function starts, and stays ready for Knative, while MongoDB is down; the look does not hold it up."""
     before = mongo._client
     monkeypatch.setattr(mongo, "_client", None)
-    monkeypatch.setenv("MONGODB_URI", "mongodb://127.0.0.1:9/?directConnection=true")
+    configure(mongodb_uri="mongodb://127.0.0.1:9/?directConnection=true")
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:

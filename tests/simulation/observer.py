@@ -9,8 +9,8 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
-from shop import settings
 from shop.mongo import Document
+from shop.process import settings
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from tests.simulation.workload import Call
 
@@ -140,7 +140,7 @@ class Databases:
     """The three databases, looked at and aged from outside of the functions."""
 
     def __init__(self, client: AsyncMongoClient[Document]) -> None:
-        orders, billing, notify = (client[settings.database(name)] for name in ("orders", "billing", "notify"))
+        orders, billing, notify = (client[settings.get().databases[name]] for name in ("orders", "billing", "notify"))
         self._baskets, self._users = orders["baskets"], billing["users"]
         self._paid, self._deposits = billing["paid_baskets"], billing["deposits"]
         self._notifications = notify["notifications"]

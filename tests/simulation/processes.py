@@ -8,7 +8,6 @@ reaches the simulated Kafka.
 import asyncio
 import importlib
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -28,9 +27,10 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError, PyMon
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shop import edge, emission, mongo, settings
+from shop import edge, emission, mongo
 from shop.mongo import Document
-from shop.settings import ArrayLimits
+from shop.process import settings
+from shop.process.settings import ArrayLimits, Settings
 from tests.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
 from tests.simulation.observer import as_it_was
 
@@ -296,6 +296,13 @@ _NO_DEADLINE_S = 600.0
 """Long enough never to end a run; the driver retries as it does under a deadline."""
 
 
+def _settings() -> Settings:
+    """Return the settings of the process in hand; between two of them, what all have in common."""
+    activity = _current.get(None)
+    limits = ArrayLimits() if activity is None else activity.process.limits
+    return Settings(array_limits=limits, sink="http://sink.invalid")
+
+
 @contextmanager
 def seams() -> Iterator[None]:
     """Stand in for what leads out of a process, and for what differs between processes."""
@@ -304,7 +311,7 @@ def seams() -> Iterator[None]:
         for owner, name, stand_in in (
             (mongo, "client", lambda: _current.get().process.client),
             (mongo, "collection", lambda service, name: _Collection(real_collection(service, name))),
-            (settings, "array_limits", lambda: _current.get().process.limits),
+            (settings, "get", _settings),
             (emission, "_post", _post),
             # Waiting for one's turn takes no simulated time, however long it takes on a busy machine.
             (edge, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext())),
@@ -312,7 +319,6 @@ def seams() -> Iterator[None]:
             (emission, "TIMEOUT_S", _NO_DEADLINE_S),
         ):
             stack.enter_context(mock.patch.object(owner, name, stand_in))
-        stack.enter_context(mock.patch.dict(os.environ, {"K_SINK": "http://sink.invalid"}))
         stack.enter_context(_noted_log())
         yield
 
@@ -384,7 +390,7 @@ async def fleet(uri: str) -> AsyncIterator[Fleet]:
 def _processes(function: str, revisions: list[AsyncMongoClient[Document]]) -> list[Process]:
     work = getattr(importlib.import_module(f"functions.{function}.main"), function)
     return [
-        Process(f"{function}-{n}", work, f"revision-{n}", client, settings.array_limits())
+        Process(f"{function}-{n}", work, f"revision-{n}", client, ArrayLimits())
         for n, client in enumerate(revisions, 1)
     ]
 

@@ -17,8 +17,8 @@ from random import Random
 from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
+from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
-from shop.settings import ArrayLimits
 from tests.simulation.faults import TO_CALL, TO_DECISION, TO_DELIVERY, Fault, Faults, Hit
 from tests.simulation.invariants import check_unchanged
 from tests.simulation.observer import Anomaly, Databases, Witness, holds, progress

@@ -1,0 +1,198 @@
+"""Keep the arrays of a user document short, by one rule for each: what an array outgrows moves to its archive.
+
+Promises, against any crash, repetition, race, and an archive that was restored apart from its account:
+
+- an entry is counted as moved once, however many move it at the same time;
+- that something is *not* in the archive is said only when the archive is as complete as the account says it is.
+
+An account says how much was moved (`Moved`: count and sum), and each move changes that. So whoever looked in the
+archive at one `Moved`, and then updates the account only while it still says so, has looked in all of it. The entries
+of an archive are numbered by the moves (`position`: 1, 2, 3), so one look also tells whether the latest is there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Int64
+from pymongo import UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+
+from shop import mongo
+from shop.errors import Unavailable
+from shop.mongo import Document
+from shop.process import settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How much of an array was moved, as its account says. Both only ever rise, and every move raises both.
+
+    The sum stands beside the count because 67d5614 moved paid baskets without counting them: while its processes run
+    beside ours, it is the sum that tells of their moves.
+    """
+
+    count: int = 0
+    sum: int = 0
+
+
+class Ahead(Exception):
+    """The archive holds the entry, yet the account has not moved it: a move is under way, or one of them is older."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The archive of one array of the accounts in `billing.users`."""
+
+    array: str
+    """The array's name in the account, and the archive's as a collection."""
+
+    key: str
+    """What names an entry, beside the user."""
+
+    count: str
+    sum: str
+    """The fields of `archived` in the account that say how much was moved."""
+
+    def _collection(self) -> AsyncCollection[Document]:
+        return mongo.collection("billing", self.array)
+
+    def moved(self, account: Document) -> Moved:
+        """Return how much was moved."""
+        archived = account.get("archived", {})
+        return Moved(archived.get(self.count, 0), archived.get(self.sum, 0))
+
+    def is_still(self, moved: Moved) -> Mapping[str, Any]:
+        """Return the condition, for an update, that nothing was moved since."""
+        said = {self.count: moved.count, self.sum: moved.sum}
+        return {
+            "$and": [
+                {"$eq": [{"$ifNull": [f"$archived.{field}", Int64(0)]}, Int64(value)]} for field, value in said.items()
+            ]
+        }
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    async def find(self, account: Document, key: object, session: AsyncClientSession) -> Document | None:
+        """Return the entry with this key; None when it is certain that none was moved.
+
+        To be called in the session of the update that read the account, so that the archive is read as it was then, or
+        later. None counts only for an update on the condition `is_still(moved(account))`.
+
+        Raises Ahead, and Unavailable when the archive holds less than the account says: absence proves nothing then.
+        """
+        moved = self.moved(account)
+        if moved == Moved():
+            wanted: list[Document] = [{self.key: key}]
+        else:
+            wanted = [{self.key: key}, {"position": Int64(moved.count)}]
+        found = await self._collection().find({"user": account["_id"], "$or": wanted}, session=session).to_list()
+        entry = next((each for each in found if each[self.key] == key), None)
+        if entry is not None:
+            if entry.get("position", 0) > moved.count:
+                raise Ahead
+            return entry
+        if moved != Moved() and not found and not await self._is_complete(account, session):
+            raise self._incomplete(account)
+        return None
+
+    async def _is_complete(self, account: Document, session: AsyncClientSession | None) -> bool:
+        """Add up the archive, when its latest entry has no position (67d5614 moved it) or is missing."""
+        return (await self._held(account, session)).sum == self.moved(account).sum
+
+    async def _held(self, account: Document, session: AsyncClientSession | None) -> Moved:
+        """Return what the archive holds, less what still is in the array: a move that ended halfway left it in both."""
+        in_array = [entry[self.key] for entry in account.get(self.array, ())]
+        held = await self._collection().aggregate(
+            [
+                {"$match": {"user": account["_id"], self.key: {"$nin": in_array}}},
+                {"$group": {"_id": None, "count": {"$sum": Int64(1)}, "sum": {"$sum": "$sum"}}},
+            ],
+            session=session,
+        )
+        totals = await held.to_list()
+        return Moved(totals[0]["count"], totals[0]["sum"]) if totals else Moved()
+
+    def _incomplete(self, account: Document) -> Unavailable:
+        _log.error(
+            "the archive billing.%s does not hold what the account of %r moved there (%s entries of 67d5614 or later, "
+            "%s in all): it is from another backup than billing.users. Restore both as of one moment; until then "
+            "whatever rests on the archive is answered 503",
+            *(self.array, account["_id"], self.moved(account).count, self.moved(account).sum),
+        )
+        return Unavailable(
+            "this user's history is not complete, so it cannot be told whether this was done before; somebody has to "
+            "look into it (the log says what to do)",
+            repeat_safe=False,
+        )
+
+    # --- moving ------------------------------------------------------------------------------------------------------
+
+    async def bound(self, account: Document) -> None:
+        """Move the oldest entries to the archive when there are many. It never fails: the next message tries again.
+
+        To be called when the answer is certain. So nothing that happens here, a cancellation included, may take the
+        answer's place.
+        """
+        limits = settings.get().array_limits
+        entries: list[Document] = account.get(self.array, [])
+        if len(entries) < limits.limit:
+            return
+        try:
+            await self._move(account, entries[: limits.batch])
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the answer is certain
+            _log.warning(
+                "archiving %s failed, the next message tries again: %s %s", self.array, type(error).__name__, error
+            )
+
+    async def _move(self, account: Document, entries: list[Document]) -> None:
+        """Insert into the archive, then pull from the account. A crash between the two leaves both, which harms nobody.
+
+        The pull is conditional on the account saying what it said: of all that move the same entries one counts them.
+        """
+        user, moved = account["_id"], self.moved(account)
+        before = await self._count_before(account)
+        archived = account.get("archived", {})
+        upserts = [
+            UpdateOne(
+                {"user": user, self.key: entry[self.key]},
+                {"$setOnInsert": {**entry, "user": user, "position": Int64(before + number)}},
+                upsert=True,
+            )
+            for number, entry in enumerate(entries, 1)
+        ]
+        await self._collection().bulk_write(upserts, ordered=False)
+        as_read = {f"archived.{field}": archived.get(field) for field in (self.count, self.sum)}  # None: there was none
+        changes: dict[str, Any] = {
+            "$pull": {self.array: {self.key: {"$in": [entry[self.key] for entry in entries]}}},
+            "$inc": {
+                f"archived.{self.count}": Int64(before + len(entries) - moved.count),
+                f"archived.{self.sum}": Int64(sum(entry["sum"] for entry in entries)),
+            },
+        }
+        if "number" in entries[0]:  # a fast path: a number above it needs no look in the archive
+            changes["$max"] = {"archived_through": max(entry["number"] for entry in entries)}
+        await mongo.collection("billing", "users").update_one({"_id": user, **as_read}, changes)
+
+    async def _count_before(self, account: Document) -> int:
+        """Return the position of the latest entry. Raises Unavailable when some are missing: a move would hide that."""
+        moved = self.moved(account)
+        if moved == Moved():
+            return 0
+        if moved.count:
+            latest = {"user": account["_id"], "position": Int64(moved.count)}
+            if await self._collection().find_one(latest, projection={"_id": True}) is not None:
+                return moved.count
+        held = await self._held(account, None)
+        if held.sum != moved.sum:
+            raise self._incomplete(account)
+        return max(held.count, moved.count)
+
+
+PAID_BASKETS = Archive(array="paid_baskets", key="basket", count="paid_baskets", sum="paid")
+DEPOSITS = Archive(array="deposits", key="key", count="deposits", sum="deposited")

@@ -1,0 +1,1 @@
+"""What one process has: its settings, read once at its start."""

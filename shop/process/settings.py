@@ -1,0 +1,195 @@
+"""Read settings from the environment, once: the one place that shows what a process depends on.
+
+Promise: a setting that cannot be right ends the process at its start, every wrong variable named. It is never found out
+over a message, when money has moved already.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+T = TypeVar("T")
+
+SERVICES = ("orders", "billing", "notify")
+
+
+@dataclass(frozen=True)
+class ArrayLimits:
+    """Bound an array in a user document: at `limit` entries the oldest `batch` move to the archive.
+
+    64 and 32: up to about 64 subdocuments cost nothing in an update, and half of them moved at once makes the archive a
+    thirty-second of the work.
+    """
+
+    limit: int = 64
+    batch: int = 32
+
+
+class WrongSettings(Exception):
+    """The environment cannot be right; the text names every wrong variable and what it must be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process was told."""
+
+    mongodb_uri: str = "mongodb://127.0.0.1:27017/?directConnection=true"
+    """The MongoDB to talk to. What the URI says of concerns, preference or time-outs is overridden in code."""
+
+    databases: Mapping[str, str] = field(default_factory=lambda: {service: service for service in SERVICES})
+    """The database of each service; `ORDERS_DATABASE` and its like rename one."""
+
+    array_limits: ArrayLimits = ArrayLimits()
+    """The bound of `paid_baskets` and `deposits`."""
+
+    sink: str = ""
+    """Where events are POSTed, as a SinkBinding injects it. Empty while the binding is not applied: the first revision
+    of a Service may start before it."""
+
+    event_overrides: Mapping[str, str] = field(default_factory=dict)
+    """The CloudEvent extensions that a SinkBinding's `ceOverrides` ask every event to carry."""
+
+    function: str = "shop"
+    """The function this process runs: the name in its logs and at MongoDB."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    port: int = 8080
+    """Where to listen, as Knative Serving says."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the settings from an environment. Raises WrongSettings, all that is wrong in one text."""
+        reading = _Reading(environment)
+        settings = cls(
+            mongodb_uri=reading.value("MONGODB_URI", _mongodb_uri, cls.mongodb_uri),
+            databases={
+                service: reading.value(f"{service.upper()}_DATABASE", _database, service) for service in SERVICES
+            },
+            array_limits=ArrayLimits(
+                limit=reading.value("ARRAY_LIMIT", _whole_number(1, 1000), ArrayLimits.limit),
+                batch=reading.value("ARCHIVE_BATCH", _whole_number(1, 1000), ArrayLimits.batch),
+            ),
+            sink=reading.value("K_SINK", _sink, cls.sink),
+            event_overrides=reading.value("K_CE_OVERRIDES", _event_overrides, {}),
+            function=reading.value("FUNCTION_TARGET", str, cls.function),
+            host=reading.value("HOST", str, cls.host),
+            port=reading.value("PORT", _whole_number(1, 65535), cls.port),
+        )
+        limits = settings.array_limits
+        if not reading.wrong and limits.batch > limits.limit:
+            # Named together, for a limit that is set alone meets the batch that nobody set.
+            reading.wrong.append(
+                f"ARCHIVE_BATCH ({limits.batch}) must not be over ARRAY_LIMIT ({limits.limit}); set both"
+            )
+        if reading.wrong:
+            raise WrongSettings("\n".join(reading.wrong))
+        return settings
+
+
+class _Reading:
+    """Reads variables, and keeps what is wrong with them. One that is empty counts as not set."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.wrong: list[str] = []
+
+    def value(self, name: str, read: Callable[[str], T], default: T) -> T:
+        text = self._environment.get(name)
+        if not text:
+            return default
+        try:
+            return read(text)
+        except ValueError as error:
+            self.wrong.append(f"{name} {error}")
+            return default
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}; it is {text!r}")
+        return int(text)
+
+    return read
+
+
+def _mongodb_uri(text: str) -> str:
+    if text.startswith("mongodb+srv://"):
+        return text  # reading it would ask the DNS
+    try:
+        parse_uri(text)
+    except (PyMongoError, ValueError) as error:
+        # Without the URI itself: it may hold a password, and the log is read by many.
+        raise ValueError(f"is not a MongoDB connection string: {error}") from None
+    return text
+
+
+def _database(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
+        raise ValueError(f"must be a database name of 1 to 63 letters, digits, _ and -; it is {text!r}")
+    return text
+
+
+def _sink(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        raise ValueError(f"must be an http or https URL, as a SinkBinding injects it; it is {text!r}")
+    return text
+
+
+_EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
+
+# Kafka's dispatcher loses, without a trace, an event with a control character in an attribute, and spoils what is not
+# ASCII.
+_EXTENSION_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+_OURS = frozenset({"specversion", "id", "type", "source", "subject", "time", "partitionkey", "datacontenttype"})
+"""What our consumers hold an event to. An override of one of them would have every event of ours refused."""
+
+
+def _event_overrides(text: str) -> dict[str, str]:
+    try:
+        extensions = json.loads(text).get("extensions") or {}
+        overrides = {str(name): str(value) for name, value in extensions.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"is not what a SinkBinding injects: {error}") from error
+    for name, value in overrides.items():
+        if name in _OURS:
+            raise ValueError(f"must not replace {name!r}: consumers would refuse every event; mend the SinkBinding")
+        if not _EXTENSION_NAME.fullmatch(name) or not _EXTENSION_VALUE.fullmatch(value):
+            raise ValueError(
+                f"cannot be sent: {name!r}: {value!r}; a name has 1 to 20 characters of a-z and 0-9, a value visible "
+                "ASCII"
+            )
+    return overrides
+
+
+_settings: Settings | None = None
+
+
+def get() -> Settings:
+    """Return this process's settings: read at the first call, and never again. Raises WrongSettings."""
+    global _settings  # one environment per process
+    if _settings is None:
+        _settings = Settings.read(os.environ)
+    return _settings
+
+
+def use(settings: Settings) -> None:
+    """Hand this process other settings than its environment's, as a test or the simulation does."""
+    global _settings
+    _settings = settings
+
+
+def check() -> None:
+    """End the process when its environment cannot be right. To be called at its start, before it takes a message."""
+    try:
+        get()
+    except WrongSettings as error:
+        sys.exit(f"this process cannot start with these settings:\n{error}")
