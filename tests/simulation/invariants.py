@@ -53,28 +53,32 @@ def check_unchanged(before: Holdings, after: Holdings) -> None:
 def _charges(account: Document, archive: list[Document]) -> list[Document]:
     """Return each charge once, from the array and the archive, whose overlap a crash may leave."""
     array: list[Document] = account.get("paid_baskets", [])
-    through, moved = account.get("archived_through", 0), account.get("archived", {}).get("paid", 0)
     ids = Counter(charge["basket"] for charge in array)
     holds(all(count == 1 for count in ids.values()), "a basket is charged at most once", array)
-    below = [charge for charge in archive if charge["number"] <= through]
-    holds(all(charge["number"] > through for charge in array), "what is archived is not in the array", account)
-    numbers = sorted(charge["number"] for charge in below)
-    holds(numbers == list(range(1, through + 1)), "archived_through says what the archive holds", account, archive)
-    holds(moved == sum(charge["sum"] for charge in below), "archived.paid is the sum of the archived", account)
-    return array + [charge for charge in archive if charge["basket"] not in ids]
+    moved = [charge for charge in archive if charge["basket"] not in ids]
+    _check_archive(account, archive, moved, "paid_baskets", "paid")
+    highest = max((charge["number"] for charge in moved), default=0)
+    holds(account.get("archived_through", 0) >= highest, "archived_through is the highest archived", account, archive)
+    return array + moved
 
 
 def _deposits(account: Document, archive: list[Document]) -> list[Document]:
     """Return each deposit once, from the array and the archive, whose overlap a crash may leave."""
     array: list[Document] = account.get("deposits", [])
-    archived = account.get("archived", {})
     keys = Counter(deposit["key"] for deposit in array)
     holds(all(count == 1 for count in keys.values()), "a deposit is made at most once", array)
     moved = [deposit for deposit in archive if deposit["key"] not in keys]
-    holds(archived.get("deposits", 0) == len(moved), "archived.deposits counts the archived", account, archive)
-    total = sum(deposit["sum"] for deposit in moved)
-    holds(archived.get("deposited", 0) == total, "archived.deposited is the sum of the archived", account, archive)
+    _check_archive(account, archive, moved, "deposits", "deposited")
     return array + moved
+
+
+def _check_archive(account: Document, archive: list[Document], moved: list[Document], count: str, sum_: str) -> None:
+    archived = account.get("archived", {})
+    said, total = archived.get(count, 0), sum(entry["sum"] for entry in moved)
+    holds(said == len(moved), "an account counts what it moved to the archive", count, account, archive)
+    holds(archived.get(sum_, 0) == total, "an account adds up what it moved to the archive", sum_, account, archive)
+    positions = sorted(entry["position"] for entry in moved)
+    holds(positions == list(range(1, said + 1)), "the archive is numbered by its moves", account, archive)
 
 
 def _check_balance(account: Document, paid: list[Document], deposits: list[Document]) -> None:

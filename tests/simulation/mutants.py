@@ -4,8 +4,8 @@ A mutant is text of a function and what stands there instead. When the code has 
 there, once, that is an error: a mutant that mutates nothing would be proof of nothing.
 """
 
-import importlib
 import inspect
+import pkgutil
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,27 +19,26 @@ class Mutant:
 
     bug: str
     function: str
-    """With its module."""
+    """With its module, and its class if it has one."""
 
     edits: tuple[tuple[str, str], ...]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Run with the bug. Raises ValueError when the code is no longer what the mutant edits."""
-        module_name, _, name = self.function.rpartition(".")
-        module = importlib.import_module(module_name)
-        source = textwrap.dedent(inspect.getsource(getattr(module, name)))
+        owner_name, _, name = self.function.rpartition(".")
+        owner = pkgutil.resolve_name(owner_name)  # a module, or a class in one
+        source = textwrap.dedent(inspect.getsource(getattr(owner, name)))
         for old, new in self.edits:
             if source.count(old) != 1:
                 raise ValueError(f"{self.bug}: {self.function} has {old!r} {source.count(old)} times, not once")
             source = source.replace(old, new)
         made: dict[str, object] = {}
-        exec(compile(source, f"<{self.bug}>", "exec"), module.__dict__, made)  # noqa: S102 - our own text
-        with mock.patch.object(module, name, made[name]):
+        module = inspect.getmodule(getattr(owner, name))
+        exec(compile(source, f"<{self.bug}>", "exec"), vars(module), made)  # noqa: S102 - our own text
+        with mock.patch.object(owner, name, made[name]):
             yield
 
-
-_DECIDE = 'account = await mongo.upsert(_users(), {"_id": requested.user}, _decide_it(requested), session)'
 
 _NOW = '__import__("datetime").datetime.fromtimestamp(__import__("time").time() // 0.001 / 1000)'  # whole milliseconds
 
@@ -80,40 +79,39 @@ MUTANTS = (
         "shop.billing.decide",
         (
             (
-                _DECIDE,
-                'changes = dict(_decide_it(requested)[0]["$set"])\n'
-                '        charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
-                '        before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
-                '        as_before = {"funds": "$balance", "balance": before.get("balance", mongo.REMOVE)}\n'
-                '        remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
-                '        account = await mongo.upsert(_users(), user, [*remember, {"$unset": "funds"}], session)',
+                "account = await _users().find_one_and_update(\n"
+                '                {"_id": requested.user},\n'
+                "                _decide_it(requested, looked),",
+                'changes = dict(_decide_it(requested, looked)[0]["$set"])\n'
+                '            charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
+                '            before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
+                '            as_before = {"funds": "$balance", "balance": before.get("balance", mongo.REMOVE)}\n'
+                '            remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
+                "            account = await _users().find_one_and_update(\n"
+                "                user,\n"
+                '                [*remember, {"$unset": "funds"}],',
             ),
         ),
     ),
     Mutant(
-        "absence from paid_baskets means declined",
-        "shop.billing._decided",
-        (('if paid is None and requested.number <= account.get("archived_through", 0):', "if False:"),),
-    ),
-    Mutant(
         "an older attempt is answered with the later one's reason",
-        "shop.billing._decided",
+        "shop.billing._told",
         (
-            ('if requested.attempt < remembered["attempt"]:', "if False:"),
-            ('if requested.sum != remembered["sum"]:', "if False:"),
-            ('attempt=remembered["attempt"]', "attempt=requested.attempt"),
-            ('sum=remembered["sum"]', "sum=requested.sum"),
+            ("if asked < attempt:", "if False:"),
+            ('if requested.sum != decided["sum"]:', "if False:"),
+            ("attempt=attempt", "attempt=asked"),
+            ('sum=decided["sum"]', "sum=requested.sum"),
         ),
     ),
     Mutant(
         "a decision is dated when it is emitted",
-        "shop.billing._decided",
-        (
-            (
-                'decided_at=remembered["decided_at"] if paid is None else paid["paid_at"]',
-                f"decided_at={_NOW}",
-            ),
-        ),
+        "shop.billing._told",
+        (('decided_at=decided["paid_at" if is_paid else "decided_at"]', f"decided_at={_NOW}"),),
+    ),
+    Mutant(
+        "any attempt is decided as if it were its turn",
+        "shop.billing._decide_it",
+        (("is_its_turn = True if attempt == 1 else is_next", "is_its_turn = True"),),
     ),
     # --- deposits
     Mutant(
@@ -124,12 +122,12 @@ MUTANTS = (
     Mutant(
         "a keyed deposit is not conditional on the archive",
         "shop.billing._credit_it",
-        (('{"$eq": [{"$ifNull": ["$archived.deposits", Int64(0)]}, Int64(looked_through)]},', ""),),
+        (("DEPOSITS.is_still(looked),", ""),),
     ),
     Mutant(
         "a key in the archive is not looked up",
         "shop.billing._deposit",
-        (('await _archive_of("deposits").find_one({"user": user, "key": key}, session=session)', "None"),),
+        (("await DEPOSITS.find(before, key, session)", "None"),),
     ),
     Mutant(
         "a deposit whose outcome is unknown is taken for done",
@@ -149,34 +147,39 @@ MUTANTS = (
     # --- archives
     Mutant(
         "archived_through is not raised with the pull",
-        "shop.billing.archive_paid_baskets",
-        (('"$max": {"archived_through": max(entry["number"] for entry in moved)},', ""),),
+        "shop.archive.Archive._move",
+        (('if "number" in entries[0]:', "if False:"),),
     ),
     Mutant(
-        "paid baskets are pulled whatever archived_through is by now",
-        "shop.billing.archive_paid_baskets",
-        (('as_read={"archived_through": through}', "as_read={}"),),
+        "a basket in the archive is not looked up",
+        "shop.billing.decide",
+        (("paid = await PAID_BASKETS.find(account, basket, session)", "paid = None"),),
     ),
     Mutant(
-        "deposits are pulled whatever archived.deposits is by now",
-        "shop.billing.archive_deposits",
-        (('as_read={"archived.deposits": account.get("archived", {}).get("deposits")}', "as_read={}"),),
+        "a basket is decided whatever was archived since the look",
+        "shop.billing._decide_it",
+        (("is_above if looked is None else PAID_BASKETS.is_still(looked)", "is_above if looked is None else True"),),
+    ),
+    Mutant(
+        "entries are pulled whatever was moved since",
+        "shop.archive.Archive._move",
+        (('{"_id": user, **as_read}', '{"_id": user}'),),
     ),
     Mutant(
         "entries are pulled before they are in the archive",
-        "shop.billing._archive",
+        "shop.archive.Archive._move",
         (
-            ("        await _archive_of(name).bulk_write(upserts, ordered=False)\n", ""),
+            ("    await self._collection().bulk_write(upserts, ordered=False)\n", ""),
             (
-                "**changes},\n        )\n",
-                "**changes},\n        )\n        await _archive_of(name).bulk_write(upserts)\n",
+                '.update_one({"_id": user, **as_read}, changes)\n',
+                '.update_one({"_id": user, **as_read}, changes)\n    await self._collection().bulk_write(upserts)\n',
             ),
         ),
     ),
     Mutant(
         "the limits of the arrays are ignored",
-        "shop.billing._overdue",
-        (("limits = settings.array_limits()", "limits = settings.ArrayLimits(64, 32)"),),
+        "shop.archive.Archive.bound",
+        (("limits = settings.get().array_limits", "limits = settings.ArrayLimits(64, 32)"),),
     ),
     # --- baskets and orders
     Mutant(

@@ -27,14 +27,17 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError, PyMon
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shop import edge, emission, mongo
+from shop import edge, emission, mongo, readiness
 from shop.mongo import Document
 from shop.process import settings
 from shop.process.settings import ArrayLimits, Settings
+from shop.readiness import Epoch
 from tests.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
 from tests.simulation.observer import as_it_was
 
 Function = Callable[[Request], Awaitable[Response]]
+
+FIRST_EPOCH = Epoch(0, None)
 
 
 class Outside(Protocol):
@@ -61,6 +64,7 @@ class Process:
 
     client: AsyncMongoClient[Document]
     limits: ArrayLimits
+    epoch: Epoch = FIRST_EPOCH
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,11 @@ _COMMANDS = {
     "find_one_and_update": "findAndModify",
     "update_one": "update",
     "bulk_write": "update",
+    "aggregate": "aggregate",
     "insert_one": "insert",
 }
+
+_READS = {"find", "aggregate"}
 
 
 class _Collection:
@@ -195,7 +202,7 @@ async def _operate(
     command: str, collection: str, act: Callable[..., Awaitable[Any]], from_before: Callable[[], Awaitable[Any]]
 ) -> Any:
     activity, what = _current.get(), f"{command} {collection}"
-    hit = await activity.turn(Operation(what, TO_READ if command == "find" else TO_WRITE))
+    hit = await activity.turn(Operation(what, TO_READ if command in _READS else TO_WRITE))
     match hit.fault if hit else None:
         case None:
             return await act()
@@ -229,7 +236,7 @@ async def _from_before(real: AsyncCollection[Document], method: str, *args: Any,
     That is a read with read concern majority, and an update that changes nothing. A read in a causally consistent
     session asks for more than it has.
     """
-    if kwargs.get("session") is not None and method == "find_one":
+    if method == "aggregate" or (kwargs.get("session") is not None and method == "find_one"):
         await _refuse()
     if real.read_concern.level == "linearizable":
         await _refuse()
@@ -303,6 +310,11 @@ def _settings() -> Settings:
     return Settings(array_limits=limits, sink="http://sink.invalid")
 
 
+async def _ready(_: str) -> Epoch:
+    """Return the epoch that the process in hand began in; its indexes are there."""
+    return _current.get().process.epoch
+
+
 @contextmanager
 def seams() -> Iterator[None]:
     """Stand in for what leads out of a process, and for what differs between processes."""
@@ -312,6 +324,7 @@ def seams() -> Iterator[None]:
             (mongo, "client", lambda: _current.get().process.client),
             (mongo, "collection", lambda service, name: _Collection(real_collection(service, name))),
             (settings, "get", _settings),
+            (readiness, "ready", _ready),
             (emission, "_post", _post),
             # Waiting for one's turn takes no simulated time, however long it takes on a busy machine.
             (edge, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext())),
