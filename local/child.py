@@ -18,6 +18,7 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+FREE_PORTS = range(20_000, 32_768)
 _given: set[int] = set()
 
 
@@ -28,7 +29,7 @@ def free_port() -> int:
     down, a client that keeps reconnecting to a port in that range may be given that very port, and block it.
     """
     # Not from the common generator: tests seed that one.
-    for port in random.SystemRandom().sample(sorted(set(range(20_000, 32_768)) - _given), 100):
+    for port in random.SystemRandom().sample(sorted(set(FREE_PORTS) - _given), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -36,4 +37,4 @@ def free_port() -> int:
                 continue
         _given.add(port)
         return port
-    raise OSError("no free port between 20000 and 32767 on 127.0.0.1")
+    raise OSError(f"no free port between {FREE_PORTS.start} and {FREE_PORTS.stop - 1} on 127.0.0.1")

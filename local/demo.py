@@ -1,9 +1,11 @@
 """Show the promise: order once, repeat everything, and be charged once. `make demo`.
 
-It runs against the stack that `make run` started, or against one of its own. Every number it prints is checked.
+It runs against the stack of this folder (LOCAL_DIR, else .stack) if `make run` has started it, else against one of its
+own; never against whatever else listens on the ports of `make run`. Every number it prints is checked.
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sys
@@ -16,17 +18,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from local import folder, settings
 from local.kafka import KafkaFailedError, ensure_jars
-from local.manifests import ManifestError, read
+from local.manifests import ManifestError
 from local.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
 from shop import emission
+from shop.errors import Unavailable
 from shop.schema.events_pb2 import PaymentRequested
 
 _SETTLED_WITHIN_S: Final = 30  # usually a tenth of a second; a first consumer group takes longer to form
+_STARTED_WITHIN_S: Final = 60
+_POLL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -194,25 +200,42 @@ def _say(line: str) -> None:
 
 @asynccontextmanager
 async def place(http: aiohttp.ClientSession) -> AsyncIterator[Place]:
-    """Find the running stack, or run one of our own for as long as the block does."""
-    settings = Settings.from_environment(os.environ)
-    url = f"http://127.0.0.1:{settings.port}"
-    try:
-        async with http.get(f"{url}/List", timeout=aiohttp.ClientTimeout(total=5)) as response:
-            running = response.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        running = False
-    if running:
-        namespace = next(sink.namespace for sink in read(settings.manifests).sinks if sink.name == "payments")
-        kafka = settings.kafka_bootstrap_servers or f"127.0.0.1:{settings.kafka_port}"
-        yield Place(url, f"http://127.0.0.1:{settings.sink_port}/{namespace}/payments", kafka)
+    """Find the stack that runs in our folder, or run one of our own for as long as the block does; say which.
+
+    Raises:
+        SettingsError: the one in our folder does not answer.
+
+    """
+    home = settings.folder(os.environ)
+    if folder.runs(home):
+        found = await _place_of(home, http)
+        _say(f"Using the stack in {home}, at {found.url}\n")
+        yield found
         return
-    _say("Nothing runs at " + url + ": starting a stack for this demo (a few seconds)\n")
+    _say(f"No stack runs in {home}: starting one for this demo (a few seconds)\n")
     await asyncio.to_thread(ensure_jars, _say)
-    with tempfile.TemporaryDirectory() as folder:
-        own = Settings(port=0, folder=Path(folder), mongodb_port=0, kafka_port=0, sink_port=0)
-        async with Stack(own) as stack:
+    with tempfile.TemporaryDirectory() as own:
+        async with Stack(Settings(port=0, folder=Path(own), mongodb_port=0, kafka_port=0, sink_port=0)) as stack:
             yield Place(stack.url, stack.sink_url("payments"), stack.kafka_bootstrap_servers)
+
+
+async def _place_of(home: Path, http: aiohttp.ClientSession) -> Place:
+    """Return where the stack of a folder is, once it answers: it may just be starting."""
+    told: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(_STARTED_WITHIN_S):
+            while True:
+                told = folder.addresses(home)
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(f"{told.get('url')}/List") as response:
+                        if response.status == 200:
+                            return Place(told["url"], told["sinks"]["payments"], told["kafka_bootstrap_servers"])
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise SettingsError(
+            f"a stack runs in {home}, yet {told.get('url', 'it')} does not answer: look at {home / folder.LOGS}, "
+            "or stop it and start it anew (make run)"
+        ) from None
 
 
 async def _main() -> None:
@@ -229,6 +252,8 @@ def main() -> None:
         asyncio.run(_main())
     except (AssertionError, SettingsError, ManifestError, PartFailedError, KafkaFailedError) as failure:
         sys.exit(f"{failure}")
+    except (aiohttp.ClientError, KafkaException, Unavailable, TimeoutError) as failure:
+        sys.exit(f"the stack does not answer any more: {failure or type(failure).__name__}")
 
 
 if __name__ == "__main__":

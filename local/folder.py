@@ -5,17 +5,24 @@ nothing behind that would have to be believed. Nothing here has to be installed:
 """
 
 import contextlib
+import errno
 import fcntl
+import itertools
+import json
 import os
+import re
 import shutil
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from local.settings import SettingsError
 
 ADDRESSES: Final = "addresses.json"
-"""The file in a stack's folder that says where MongoDB, Kafka, the sinks and the functions are."""
+"""The file in a stack's folder that says where its ingress, MongoDB, Kafka, the sinks and the functions are."""
+
+_NEW_ADDRESSES: Final = f"{ADDRESSES}.new"
 
 LOGS: Final = "logs"
 FORMER_LOGS: Final = "logs.old"
@@ -23,12 +30,13 @@ _LOCK: Final = "lock"
 
 _OURS: Final = frozenset(
     {
-        *(_LOCK, ADDRESSES, LOGS, FORMER_LOGS, "mongodb", "kafka"),
+        *(_LOCK, ADDRESSES, _NEW_ADDRESSES, LOGS, FORMER_LOGS, "mongodb", "kafka"),
         *("envoy.json", "kafka-sink.json", "kafka-source.json"),
     }
 )
 """All that a stack leaves in its folder. A folder with anything else in it is not removed."""
 
+_CHOOSE: Final = ": give one that can be written: LOCAL_DIR=/var/tmp/stack make run"
 _TRIES: Final = 5  # half a second, for a `make clean` that is about to end, or a stack that was just killed
 _PAUSE_S: Final = 0.1
 
@@ -37,13 +45,16 @@ def take(folder: Path) -> IO[str]:
     """Make the folder, and make it ours until the file that is returned is closed.
 
     Raises:
-        SettingsError: another stack runs in it.
+        SettingsError: another stack runs in it, or it cannot be written.
 
     """
     for _ in range(_TRIES):
-        folder.mkdir(parents=True, exist_ok=True)
-        _refuse_logs_of_others(folder)
-        lock = (folder / _LOCK).open("a+")
+        with usable(folder):
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            folder.mkdir(parents=True, exist_ok=True)
+            _refuse_logs_of_others(folder)
+            lock = (folder / _LOCK).open("a+")
         if _locked(lock) and _is_at(lock, folder / _LOCK):
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
@@ -55,6 +66,45 @@ def take(folder: Path) -> IO[str]:
         f"another stack runs in {folder}{_process(folder)}: stop it, or choose another folder: "
         "LOCAL_DIR=.stack2 make run"
     )
+
+
+@contextlib.contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Say what is wrong with the folder when the system refuses what is done in it.
+
+    Raises:
+        SettingsError: it did.
+
+    """
+    try:
+        os.fspath(folder).encode()
+        yield
+    except UnicodeEncodeError:
+        raise SettingsError(f"the stack's folder {os.fspath(folder)!a} has a name that is not UTF-8{_CHOOSE}") from None
+    except OSError as error:
+        raise SettingsError(f"the stack's folder {folder} cannot be used: {error.strerror}{_CHOOSE}") from None
+
+
+def tell_addresses(folder: Path, addresses: Mapping[str, Any]) -> None:
+    """Leave what other programs, such as `orders`, need in order to find this stack; nobody reads half of it."""
+    (folder / _NEW_ADDRESSES).write_text(json.dumps(addresses, indent=2))
+    (folder / _NEW_ADDRESSES).replace(folder / ADDRESSES)
+
+
+def addresses(folder: Path) -> dict[str, Any]:
+    """Return what the latest stack of this folder told; nothing when there was none, or the file is not one of ours."""
+    try:
+        told = json.loads((folder / ADDRESSES).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def beside(folder: Path) -> Path:
+    """Return a name like this one, for a folder that nobody has."""
+    stem = re.sub(r"\d+$", "", folder.name) or ".stack"  # "." and "12" have no other name
+    others = (folder.parent / f"{stem}{number}" for number in itertools.count(2))
+    return next(other for other in others if not other.exists())
 
 
 def begin_logs(folder: Path) -> None:

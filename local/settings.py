@@ -1,9 +1,11 @@
 """Settings of the one-machine stack, by environment variable."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 ROOT: Final = Path(__file__).parent.parent
 """The folder of the project: functions run from here."""
@@ -17,12 +19,13 @@ class SettingsError(Exception):
 class Settings:
     """Where the stack listens and keeps its data. A port of 0 is one that is free.
 
-    The fixed ports lie where hardly anybody listens, and below those that Linux gives to outgoing connections.
+    The fixed ports lie where hardly anybody listens, below those that are handed out as free ones (local.child), and
+    below those that Linux gives to outgoing connections.
     """
 
     port: int = 8080
     folder: Path = Path(".stack")
-    mongodb_port: int = 27117
+    mongodb_port: int = 17117
     kafka_port: int = 19092
     sink_port: int = 18081
     mongodb_uri: str | None = None
@@ -34,26 +37,85 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read PORT, LOCAL_DIR, MONGODB_PORT, KAFKA_PORT, SINK_PORT, MONGODB_URI, KAFKA_BOOTSTRAP_SERVERS and LOG.
+        """Read the variables that README lists, each absent when it is empty.
+
+        A database or a Kafka of somebody else is used only when a second variable says so: MONGODB_URI is exported for
+        `orders`, too, which only reads.
 
         Raises:
-            SettingsError: a port that is none.
+            SettingsError: some cannot be used; the message names them all.
 
         """
+        faults: list[str] = []
 
         def port(name: str, default: int) -> int:
             value = environment.get(name) or str(default)
-            if not (value.isascii() and value.isdigit() and int(value) < 2**16):
-                raise SettingsError(f"{name}={value} is not a port: give a number from 0 (any free port) to 65535")
-            return int(value)
+            if value.isascii() and value.isdigit() and len(value) < 6 and int(value) < 2**16:
+                return int(value)
+            faults.append(f"{name}={value} is not a port: give a number from 0 (any free port) to 65535")
+            return default
 
-        return cls(
+        def elsewhere(name: str) -> str | None:
+            value, use = environment.get(name) or None, environment.get(f"USE_{name}") or None
+            if use not in (None, "1"):
+                faults.append(f"USE_{name}={use} says neither yes nor no: give 1, or leave it out")
+            elif use is not None and value is None:
+                faults.append(f"USE_{name}=1, yet {name} is not set")
+            elif use is None and value is not None:
+                faults.append(
+                    f"{name} is set, to {hosts(value)}. Nothing was done there: `make run` writes to it only when "
+                    f"USE_{name}=1 says so, too. To start one here instead: env -u {name} make run"
+                )
+            return value
+
+        settings = cls(
             port=port("PORT", cls.port),
-            folder=Path(environment.get("LOCAL_DIR") or cls.folder),
+            folder=folder(environment),
             mongodb_port=port("MONGODB_PORT", cls.mongodb_port),
             kafka_port=port("KAFKA_PORT", cls.kafka_port),
             sink_port=port("SINK_PORT", cls.sink_port),
-            mongodb_uri=environment.get("MONGODB_URI") or None,
-            kafka_bootstrap_servers=environment.get("KAFKA_BOOTSTRAP_SERVERS") or None,
+            mongodb_uri=elsewhere("MONGODB_URI"),
+            kafka_bootstrap_servers=elsewhere("KAFKA_BOOTSTRAP_SERVERS"),
             echo_logs=environment.get("LOG") == "1",
         )
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return settings
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The fixed ports by their variables; not those of a MongoDB or a Kafka that runs elsewhere."""
+        ports = {"PORT": self.port, "SINK_PORT": self.sink_port}
+        if self.mongodb_uri is None:
+            ports["MONGODB_PORT"] = self.mongodb_port
+        if self.kafka_bootstrap_servers is None:
+            ports["KAFKA_PORT"] = self.kafka_port
+        return ports
+
+    def command(self, changed: Mapping[str, object]) -> str:
+        """Return the command line that gives these settings again, but for the variables that change."""
+        default = {**Settings().ports, "LOCAL_DIR": Settings().folder}
+        given: dict[str, object] = {**default, **self.ports, "LOCAL_DIR": self.folder, **changed}
+        words = [
+            f"{name}={shlex.quote(str(value))}"
+            for name, value in given.items()
+            if name in changed or value != default[name]
+        ]
+        for name, value in (
+            ("MONGODB_URI", self.mongodb_uri),
+            ("KAFKA_BOOTSTRAP_SERVERS", self.kafka_bootstrap_servers),
+        ):
+            if value is not None:
+                secret = "@" in value  # a password is for no terminal and no log
+                words += [f'{name}="${name}"' if secret else f"{name}={shlex.quote(value)}", f"USE_{name}=1"]
+        return " ".join([*words, *(["LOG=1"] if self.echo_logs else []), "make run"])
+
+
+def folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder of the stack that LOCAL_DIR names."""
+    return Path(environment.get("LOCAL_DIR") or Settings.folder)
+
+
+def hosts(address: str) -> str:
+    """Return where a MongoDB URI or bootstrap servers lead, without the name and password of a URI."""
+    return (urlsplit(address).netloc if "://" in address else address).rpartition("@")[2]

@@ -20,8 +20,8 @@ from local.manifests import Patch, Ref, Service
 from local.mongodb import Mongod
 from local.parts import Keeper, Part, Server, failed, signalled, spawn
 from local.ping_source import PingTimer
-from local.ports import Ports
-from local.settings import Settings
+from local.ports import Ports, free_ones
+from local.settings import Settings, SettingsError, hosts
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
 _STARTING_AT_ONCE: Final = 3  # functions; more of them would only take turns on a small machine
@@ -62,7 +62,7 @@ class Stack:
 
         Raises:
             ManifestError: the manifests say what local/ does not do.
-            SettingsError: a part cannot run on this machine, or a port is in use.
+            SettingsError: a part cannot run on this machine, ports are in use, or a stack runs in the folder.
 
         """
         self.manifests = manifests.read(settings.manifests, patches)
@@ -74,10 +74,12 @@ class Stack:
 
         self.folder = settings.folder.absolute()
         self._lock: IO[str] | None = None
+        if folder.runs(self.folder):
+            raise SettingsError(self._runs_here(settings))
 
         ports = Ports()
-        self._port = ports.claim("PORT", settings.port)
-        sink_port = ports.claim("SINK_PORT", settings.sink_port)
+        fixed = ports.claim(settings)
+        self._port, sink_port = fixed["PORT"], fixed["SINK_PORT"]
         # The same as before: a dead letter names the URL of the function that refused it, and is redriven to it.
         former = self._former_ports()
         self._ports = {service.name: ports.again(former.get(service.name)) for service in self.manifests.services}
@@ -86,14 +88,13 @@ class Stack:
         if settings.mongodb_uri is not None:
             self.mongodb_uri = settings.mongodb_uri
         else:
-            mongod_port = ports.claim("MONGODB_PORT", settings.mongodb_port)
-            mongod = Mongod(self.folder / "mongodb", mongod_port, self.log_file(MONGOD))
+            mongod = Mongod(self.folder / "mongodb", fixed["MONGODB_PORT"], self.log_file(MONGOD))
             self.mongodb_uri = mongod.uri
             self._keep(MONGOD, mongod)
         if settings.kafka_bootstrap_servers is not None:
             self.kafka_bootstrap_servers = settings.kafka_bootstrap_servers
         else:
-            kafka = Kafka(self.folder / "kafka", ports.claim("KAFKA_PORT", settings.kafka_port))
+            kafka = Kafka(self.folder / "kafka", fixed["KAFKA_PORT"])
             kafka.log_file = self.log_file(KAFKA)
             self.kafka_bootstrap_servers = kafka.bootstrap_servers
             self._keep(KAFKA, kafka)
@@ -173,15 +174,16 @@ class Stack:
 
         Raises:
             PartFailedError, KafkaFailedError: a part did not start; nothing is left running.
-            SettingsError: another stack runs in this folder.
+            SettingsError: another stack runs in this folder, or it cannot be written.
 
         """
         self._lock = folder.take(self.folder)
-        folder.begin_logs(self.folder)
-        self._tell_addresses()
-        if self._echo_logs:
-            self._echoes = [asyncio.create_task(self._echo(service.name)) for service in self.manifests.services]
         try:
+            with folder.usable(self.folder):
+                folder.begin_logs(self.folder)
+                self._tell_addresses()
+            if self._echo_logs:
+                self._echoes = [asyncio.create_task(self._echo(service.name)) for service in self.manifests.services]
             await self._start()
         except BaseException:
             await self._stop()
@@ -225,6 +227,8 @@ class Stack:
         """Open the ingress only when the unique indexes are there: the protocol rests on them."""
         if MONGOD in self._keepers:
             await self._keepers[MONGOD].start()
+        else:
+            self._report(f"{MONGOD:<16} not started: {hosts(self.mongodb_uri)} is used, as MONGODB_URI says")
         await self._set_up_databases()
         await self._keepers[ENVOY].start()
 
@@ -232,6 +236,9 @@ class Stack:
         """Start the source last: what a former run has left in the topics should find its functions ready."""
         if KAFKA in self._keepers:
             await self._keepers[KAFKA].start()
+        else:
+            servers = self.kafka_bootstrap_servers
+            self._report(f"{KAFKA:<16} not started: {servers} is used, as KAFKA_BOOTSTRAP_SERVERS says")
         partitions = {topic.name: topic.partitions for topic in self.manifests.topics}
         await create_topics(self.kafka_bootstrap_servers, partitions)
         await asyncio.wait([functions])
@@ -284,21 +291,26 @@ class Stack:
                     await asyncio.sleep(_ECHO_INTERVAL_S)
 
     def _tell_addresses(self) -> None:
-        """Leave what other programs, such as `orders`, need in order to find this stack."""
         addresses = {
+            "url": self.url,
             "mongodb_uri": self.mongodb_uri,
             "kafka_bootstrap_servers": self.kafka_bootstrap_servers,
             "sinks": {sink.name: self.sink_url(sink.name) for sink in self.manifests.sinks},
             "functions": {service.name: self.function_url(service.name) for service in self.manifests.services},
         }
-        (self.folder / ADDRESSES).write_text(json.dumps(addresses, indent=2))
+        folder.tell_addresses(self.folder, addresses)
 
     def _former_ports(self) -> dict[str, int]:
-        try:
-            functions = json.loads((self.folder / ADDRESSES).read_text())["functions"]
-        except (OSError, ValueError):  # a new folder, or half a file
-            return {}
+        functions = folder.addresses(self.folder).get("functions", {})
         return {name: int(url.rpartition(":")[2]) for name, url in functions.items()}
+
+    def _runs_here(self, settings: Settings) -> str:
+        url = folder.addresses(self.folder).get("url", "about to start")
+        other = {**free_ones(settings.ports), "LOCAL_DIR": folder.beside(settings.folder)}
+        return (
+            f"a stack runs here already, in {settings.folder}: {url}\n"
+            f"Use it, stop it (Ctrl-C where it runs), or run another beside it: {settings.command(other)}"
+        )
 
     def _keep(self, name: str, part: Part) -> None:
         self._keepers[name] = Keeper(name, part, self._report)

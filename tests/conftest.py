@@ -39,7 +39,7 @@ async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mong
         yield running
         return
     folder: Path = tmp_path_factory.mktemp("mongod")
-    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log")
+    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log")
     await server.start()
     yield server
     await server.stop()

@@ -1,5 +1,8 @@
 """A stack's folder is one stack's at a time, keeps the logs of the run before, and is all that `make clean` removes."""
 
+import errno
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,10 +11,22 @@ from pathlib import Path
 import pytest
 
 from local import folder as local_folder
-from local.folder import ADDRESSES, FORMER_LOGS, LOGS, begin_logs, remove, take
+from local.folder import (
+    ADDRESSES,
+    FORMER_LOGS,
+    LOGS,
+    addresses,
+    begin_logs,
+    beside,
+    remove,
+    runs,
+    take,
+    tell_addresses,
+)
 from local.settings import ROOT, SettingsError
 from local.stack import Stack
 
+PORTS = ("PORT", "SINK_PORT", "MONGODB_PORT", "KAFKA_PORT")
 STOPPED = ("addresses.json", "envoy.json", "kafka-sink.json", "kafka-source.json", "lock")
 
 
@@ -180,3 +195,74 @@ def test_logs_that_no_stack_wrote_are_not_touched(tmp_path: Path) -> None:
         take(tmp_path)
     (tmp_path / ADDRESSES).touch()
     take(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("file", "Not a directory"),
+        ("file/below", "Not a directory"),
+        ("/sys/stack", "not permitted|denied|Read-only"),  # where even root writes nothing
+        ("x" * 300, "File name too long"),
+        ("\udce9", "not UTF-8"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_named_in_one_line(name: str, said: str, tmp_path: Path) -> None:
+    """Fault 30: a traceback. `make run` says which folder, why, and how to name another."""
+    (tmp_path / "file").touch()
+    ended = subprocess.run(
+        [sys.executable, "-m", "local"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "LOCAL_DIR": str(tmp_path / name), **dict.fromkeys(PORTS, "0")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert re.search(said, ended.stderr)
+    assert "LOCAL_DIR=" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_disk_that_is_full_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder can be entered, and not be written."""
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as without_room:
+        without_room.setattr(Path, "mkdir", full)
+        with pytest.raises(SettingsError, match="No space left on device: give one"):
+            take(tmp_path / "stack")
+
+
+def test_only_a_folder_in_which_a_stack_runs_runs(tmp_path: Path) -> None:
+    """From the first step of a stack to its last, whatever files there are; looking keeps nobody out."""
+    assert not runs(tmp_path / "none")
+    with take(tmp_path):
+        assert runs(tmp_path)
+        assert runs(tmp_path)
+    assert not runs(tmp_path)
+    take(tmp_path).close()
+
+
+def test_addresses_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    """`orders` reads them while a stack starts."""
+    assert addresses(tmp_path) == {}
+    tell_addresses(tmp_path, {"url": "http://127.0.0.1:8080"})
+    assert addresses(tmp_path) == {"url": "http://127.0.0.1:8080"}
+    (tmp_path / ADDRESSES).write_text("[1")
+    assert addresses(tmp_path) == {}
+    assert [path.name for path in files(tmp_path)] == [ADDRESSES]
+
+
+@pytest.mark.parametrize(
+    ("folder", "other"), [(".stack", ".stack3"), (".stack2", ".stack3"), ("/srv/12", "/srv/.stack2"), (".", ".stack3")]
+)
+def test_a_folder_beside_this_one_is_nobodys(
+    folder: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice must not lead into the next refusal."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".stack2").mkdir()
+    assert beside(Path(folder)) == Path(other)

@@ -41,6 +41,7 @@ async def test_a_folder_of_any_name_holds_all_that_kafka_writes(
     """Not Latin-1, a comma, a backslash, and a locale without such letters: a second start finds the topics again."""
     monkeypatch.setenv("LC_ALL", "C")
     folder = tmp_path / "für Žofie, a\\b" / "kafka"
+    folder.mkdir(parents=True)
     broker = Kafka(folder)
     await broker.start()
     await create_topics(broker.bootstrap_servers, {"kept": 1})
@@ -65,6 +66,20 @@ async def test_creating_topics_twice_changes_nothing(tmp_path: Path) -> None:
         assert {name: len(topics[name].partitions) for name in ("a", "b")} == {"a": 2, "b": 1}
     finally:
         await broker.stop()
+
+
+@pytest.mark.parametrize("servers", ["127.0.0.1:1", "no such host:port"])
+async def test_a_kafka_that_does_not_answer_is_named(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the one of KAFKA_BOOTSTRAP_SERVERS: `make run` ends with this line, and no traceback."""
+    monkeypatch.setattr(local_kafka, "_TOPICS_TIMEOUT_S", 2)
+    with pytest.raises(KafkaFailedError, match=f"Kafka at {servers} does not answer"):
+        await create_topics(servers, {"payments": 1})
+
+
+async def test_a_topic_that_kafka_refuses_is_an_error_with_its_reason(kafka: Kafka) -> None:
+    """The rights to create them may be missing; here it is the name."""
+    with pytest.raises(KafkaFailedError, match=r"refused the topics: .*[Tt]opic"):
+        await create_topics(kafka.bootstrap_servers, {"no/such/name": 1})
 
 
 async def test_a_port_in_use_is_named(tmp_path: Path) -> None:

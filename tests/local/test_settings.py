@@ -1,11 +1,14 @@
 """Settings that cannot be used are named, with what to do."""
 
+import contextlib
 import errno
+import shlex
 import socket
 from pathlib import Path
 
 import pytest
 
+from local.child import FREE_PORTS
 from local.mongodb import Mongod
 from local.ports import Ports
 from local.settings import Settings, SettingsError
@@ -23,37 +26,134 @@ def test_settings_come_from_the_environment() -> None:
             "KAFKA_PORT": "2",
             "SINK_PORT": "0",
             "MONGODB_URI": "mongodb://elsewhere",
+            "USE_MONGODB_URI": "1",
             "KAFKA_BOOTSTRAP_SERVERS": "elsewhere:9092",
+            "USE_KAFKA_BOOTSTRAP_SERVERS": "1",
             "LOG": "1",
         }
     ) == Settings(80, Path("/data"), 1, 2, 0, "mongodb://elsewhere", "elsewhere:9092", echo_logs=True)
 
 
-@pytest.mark.parametrize("value", ["http", "-1", "65536", "8080.0", "٨٠"])
+@pytest.mark.parametrize("value", ["http", "-1", "65536", "8080.0", "٨٠", "9" * 5000])
 def test_a_port_that_is_none_is_named(value: str) -> None:
     """The message says which variable, and which values are good."""
     with pytest.raises(SettingsError, match=rf"KAFKA_PORT={value} is not a port"):
         Settings.from_environment({"KAFKA_PORT": value})
 
 
-def test_a_port_in_use_is_named_with_what_to_do() -> None:
-    """The message is a command to type."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match=rf"port {port} is in use.*PORT={port + 1} make run"):
-            Ports().claim("PORT", port)
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    """Who mends one thing is not told of the next only then."""
+    wrong = {"PORT": "http", "SINK_PORT": "-1", "MONGODB_URI": "mongodb://a", "USE_KAFKA_BOOTSTRAP_SERVERS": "1"}
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(wrong)
+    assert [line.split()[0] for line in str(refused.value).splitlines()] == [
+        "PORT=http",
+        "SINK_PORT=-1",
+        "MONGODB_URI",
+        "USE_KAFKA_BOOTSTRAP_SERVERS=1,",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MONGODB_URI", "mongodb://ann:secret@db:27017/?tls=true"), ("KAFKA_BOOTSTRAP_SERVERS", "k:9092")],
+)
+def test_a_database_of_somebody_else_is_used_only_when_a_second_setting_says_so(name: str, value: str) -> None:
+    """Whoever exports the URI for `orders`, which only reads, does not want a shop set up there by `make run`."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({name: value})
+    said = str(refused.value)
+    assert f"USE_{name}=1" in said
+    assert "Nothing was done there" in said
+    assert f"env -u {name} make run" in said
+    assert ("db:27017" if "@" in value else value) in said
+    assert "secret" not in said
+    settings = Settings.from_environment({name: value, f"USE_{name}": "1"})
+    assert value in (settings.mongodb_uri, settings.kafka_bootstrap_servers)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"USE_MONGODB_URI": "1"}, "USE_MONGODB_URI=1, yet MONGODB_URI is not set"),
+        ({"USE_MONGODB_URI": "no", "MONGODB_URI": "mongodb://a"}, "USE_MONGODB_URI=no says neither"),
+    ],
+)
+def test_a_second_setting_that_says_nothing_is_named(variables: dict[str, str], said: str) -> None:
+    """A database is never chosen by a guess."""
+    with pytest.raises(SettingsError, match=said):
+        Settings.from_environment(variables)
+
+
+def test_ports_in_use_are_all_named_at_once_with_a_command_that_keeps_the_other_settings(tmp_path: Path) -> None:
+    """The command can be pasted: its ports are free, and nothing that was given is lost."""
+    with contextlib.ExitStack() as listening:
+        names = ("PORT", "SINK_PORT", "MONGODB_PORT")
+        taken = {name: listening.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
+        given = {name: str(server.getsockname()[1]) for name, server in taken.items()}
+        given |= {"LOCAL_DIR": f"{tmp_path}/it's here", "LOG": "1"}
+        given |= {"KAFKA_BOOTSTRAP_SERVERS": "k:9092", "USE_KAFKA_BOOTSTRAP_SERVERS": "1"}
+        with pytest.raises(SettingsError) as refused:
+            Ports().claim(Settings.from_environment(given))
+        *faults, advice = str(refused.value).splitlines()
+        assert faults == [f"port {given[name]} ({name}) is in use: stop what listens there" for name in names]
+        *words, make, run = shlex.split(advice.partition(": ")[2])
+        assert [make, run] == ["make", "run"]
+        advised = dict(word.split("=", 1) for word in words)
+        assert set(advised) == set(given)
+        assert {name for name in given if advised[name] != given[name]} == set(names)
+        assert len(Ports().claim(Settings.from_environment(advised))) == 3
+
+
+def test_a_command_shows_no_password() -> None:
+    """It names the variable instead, which is exported."""
+    settings = Settings(mongodb_uri="mongodb://ann:secret@db/", port=80)
+    assert settings.command({"PORT": 8081}) == 'PORT=8081 MONGODB_URI="$MONGODB_URI" USE_MONGODB_URI=1 make run'
+
+
+def test_equal_ports_are_refused_and_free_ones_offered() -> None:
+    """Two parts cannot listen on one port; whichever came second would say something else."""
+    port = Ports().free()
+    with pytest.raises(SettingsError) as refused:
+        Ports().claim(Settings(port=port, sink_port=port, mongodb_port=0, kafka_port=port))
+    said = str(refused.value)
+    assert f"PORT and SINK_PORT are both {port}" in said
+    assert f"PORT and KAFKA_PORT are both {port}" in said
+    advised = dict(word.split("=") for word in said.rpartition(": ")[2].split() if "=" in word)
+    assert len({advised["PORT"], advised["SINK_PORT"], advised["KAFKA_PORT"]}) == 3
+    assert advised["PORT"] == str(port)
 
 
 def test_a_port_that_needs_root_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Port 80 is what the seed's collection calls."""
 
     class Refusing(socket.socket):
-        def bind(self, address: object) -> None:  # noqa: ARG002
-            raise PermissionError(errno.EACCES, "Permission denied")
+        def bind(self, address: tuple[str, int]) -> None:
+            if address[1] < 1024:
+                raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("local.ports.socket.socket", Refusing)
-    with pytest.raises(SettingsError, match=r"port 80 needs root.*ip_unprivileged_port_start=80.*PORT=8080 make run"):
-        Ports().claim("PORT", 80)
+    with pytest.raises(SettingsError, match=r"port 80 \(PORT\) needs root.*ip_unprivileged_port_start=80") as refused:
+        Ports().claim(Settings(port=80))
+    assert str(refused.value).endswith(
+        "Or choose free ports: PORT=8080 make run"
+    )  # the default, yet 80 may be exported
+
+
+def test_no_fixed_port_is_handed_out_as_a_free_one() -> None:
+    """Whatever takes free ones, a test or another stack, would keep `make run` from starting by chance."""
+    assert not set(Settings().ports.values()) & set(FREE_PORTS)
+
+
+def test_a_port_that_was_asked_for_is_not_handed_out_to_another_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there before the stack starts, so a free port may be one that was asked for."""
+    ports = Ports()
+    asked_for = Ports().free()
+    ports.claim(Settings(port=0, mongodb_port=asked_for, kafka_port=0, sink_port=0))
+    offered = iter([asked_for, asked_for + 1])
+    monkeypatch.setattr("local.ports.free_port", lambda: next(offered))
+    assert ports.free() == asked_for + 1
+    assert Ports().again(asked_for) == asked_for
 
 
 def test_a_library_that_mongod_needs_is_named_with_the_command_that_installs_it(

@@ -15,7 +15,7 @@ from shop.state import SERVICES
 async def empty_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
     """Run a mongod of one's own, with fail points."""
     folder: Path = tmp_path_factory.mktemp("empty")
-    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log", fail_points=True)
+    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
     await server.stop()
