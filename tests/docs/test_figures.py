@@ -75,14 +75,14 @@ def _minutes(source: str) -> float:
 
 
 N = r"\b([\w,.]*\w)"
-FIGURES = [
+COUNTS = [
     Figure(rf"made of {N} small Python functions", lambda: (len(list((ROOT / "functions").glob("*/main.py"))),)),
-    # --- what the tests try
     Figure(rf"{N} known bugs into the code", lambda: (len(MUTANTS),)),
     Figure(rf"of the real code with {N} mutants", lambda: (len(MUTANTS),)),
     Figure(rf"{N} small mutants", lambda: (len(SMALL_MUTANTS),)),
     Figure(rf"faults of {N} kinds", lambda: (len(Fault),)),
-    # --- retries
+]
+RETRIES = [
     Figure(
         rf"{N} times within {N} s to billing_handler and order_handler",
         lambda: (_retries("billing-handler"), sum(waits_s("billing-handler"))),
@@ -110,11 +110,13 @@ FIGURES = [
         ),
     ),
     Figure(rf"the retry, after {N} s: it reads", lambda: (waits_s("billing-handler")[0],)),
-    # --- retention
+]
+RETENTIONS = [
     Figure(r"retention\.ms: 604800000 # (\d+) days", lambda: (_days("payments"),)),
     Figure(r"retention\.ms: 604800000 # (\d+) days", lambda: (_days("results"),)),
     Figure(r"retention\.ms: 2592000000 # (\d+) days", lambda: (_days("dead-letters"),)),
-    # --- time-outs
+]
+TIMEOUTS = [
     Figure(
         rf"Time-outs nest: K_SINK {N} s, MongoDB {N} s, function {N} s \(resend-orders {N} s\), "
         rf"Service {N} s, delivery {N} s",
@@ -137,7 +139,8 @@ FIGURES = [
     Figure(rf"POST /Order may take {N} s", lambda: (emission.TIMEOUT_S,)),
     Figure(rf"503 with `Retry-After` within {N} s on every route", lambda: (mongo.DEADLINE_S,)),
     Figure(rf"503 after {N} s \| a repetition once a majority", lambda: (mongo.DEADLINE_S,)),
-    # --- resend
+]
+RESENDS = [
     Figure(rf"has been `ordered` for {N} s", lambda: (orders.RESEND_AFTER_MS / 1000,)),
     Figure(rf"else resend after {N} s", lambda: (orders.RESEND_AFTER_MS / 1000,)),
     Figure(rf"once the claim is over: {N} s at least, an hour at most", lambda: (orders.RESEND_AFTER_MS / 1000,)),
@@ -145,13 +148,42 @@ FIGURES = [
 ]
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.written)
-def test_a_figure_is_the_sources(figure: Figure) -> None:
-    """It is written somewhere, and wherever it is written it is right."""
+def is_the_sources(figure: Figure) -> None:
+    """See that it is written somewhere, and right wherever it is written."""
     found = [(name, match) for name, text in TEXTS.items() for match in re.finditer(figure.written, text)]
     assert found, f"nobody writes {figure.written!r} any more"
     for name, match in found:
         assert tuple(map(number, match.groups())) == figure.are(), f"{name}: {match[0]}"
+
+
+@pytest.mark.parametrize("figure", COUNTS, ids=lambda figure: figure.written)
+def test_counts_are_the_sources(figure: Figure) -> None:
+    """Functions, faults and mutants are as many as the documents say."""
+    is_the_sources(figure)
+
+
+@pytest.mark.parametrize("figure", RETRIES, ids=lambda figure: figure.written)
+def test_retries_are_the_manifests(figure: Figure) -> None:
+    """How often, and for how long in all."""
+    is_the_sources(figure)
+
+
+@pytest.mark.parametrize("figure", RETENTIONS, ids=lambda figure: figure.written)
+def test_retentions_are_the_manifests(figure: Figure) -> None:
+    """Milliseconds are days."""
+    is_the_sources(figure)
+
+
+@pytest.mark.parametrize("figure", TIMEOUTS, ids=lambda figure: figure.written)
+def test_timeouts_are_the_codes(figure: Figure) -> None:
+    """What a customer waits for, and what is inside what."""
+    is_the_sources(figure)
+
+
+@pytest.mark.parametrize("figure", RESENDS, ids=lambda figure: figure.written)
+def test_resends_are_the_codes(figure: Figure) -> None:
+    """When an order that is on its way is asked for again."""
+    is_the_sources(figure)
 
 
 def test_an_hour_is_what_resend_waits_at_most() -> None:

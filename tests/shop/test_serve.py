@@ -1,0 +1,52 @@
+"""What a container starts: one server, on all addresses, which drains what is in flight and outlasts a proxy."""
+
+from typing import Any
+
+import pytest
+import uvicorn
+
+from shop import edge, log, serve
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Start a function; return what the server was told, without running it."""
+    told: dict[str, Any] = {}
+
+    def run(app: object, **options: object) -> None:
+        told.update(options, app=app)
+
+    def to_stdout() -> None:
+        told["logs"] = True
+
+    monkeypatch.setattr(uvicorn, "run", run)
+    monkeypatch.setattr(log, "to_stdout", to_stdout)  # pytest has the log
+    monkeypatch.setenv("FUNCTION_TARGET", "get_order")
+    monkeypatch.setenv("PORT", "8123")
+    monkeypatch.delenv("HOST", raising=False)
+    serve.main()
+    return told
+
+
+def test_it_listens_where_knative_sends(served: dict[str, Any]) -> None:
+    """On every address of the container, at the port that Serving chose."""
+    assert (served["host"], served["port"]) == ("0.0.0.0", 8123)  # noqa: S104
+
+
+def test_requests_in_flight_may_end_after_sigterm(served: dict[str, Any]) -> None:
+    """A function's own deadline and some: without it the server would wait for ever, or not at all."""
+    assert served["timeout_graceful_shutdown"] == serve.DRAIN_S == 15
+    assert served["timeout_graceful_shutdown"] > edge.DEADLINE_S
+
+
+def test_idle_connections_are_kept_longer_than_any_proxy_keeps_them(served: dict[str, Any]) -> None:
+    """Five seconds, the server's default, would meet a proxy's next request with a closed connection."""
+    assert served["timeout_keep_alive"] == serve.KEEP_ALIVE_S == 120
+
+
+def test_one_process_serves_and_nothing_is_logged_twice(served: dict[str, Any]) -> None:
+    """Serving scales by containers; each message has one line of our own, and no header names the server."""
+    assert served["logs"]
+    assert served.keys().isdisjoint({"workers", "reload", "limit_concurrency", "limit_max_requests"})
+    assert (served["access_log"], served["log_config"], served["server_header"]) == (False, None, False)
+    assert (served["loop"], served["http"], served["lifespan"]) == ("uvloop", "httptools", "off")
