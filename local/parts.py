@@ -14,7 +14,7 @@ from local.kafka import KafkaFailedError
 from local.settings import ROOT
 
 START_TIMEOUT_S: Final = 120  # every part is ready within 5 s on an idle machine with two cores
-_STOP_TIMEOUT_S: Final = 20  # functions finish what they have begun, for at most 15 s (shop.serve)
+_STOP_TIMEOUT_S: Final = 25  # functions finish what they have begun, for at most 22 s (shop.serve)
 _LOG_TAIL: Final = 20  # lines shown when a start fails
 _FIRST_DELAY_S: Final = 0.2
 _LONGEST_DELAY_S: Final = 5.0

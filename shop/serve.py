@@ -18,8 +18,9 @@ KEEP_ALIVE_S = 120
 """How long an idle connection stays open: longer than any proxy in front keeps it, so that the proxy closes first and a
 request never meets a connection that is just being closed."""
 
-DRAIN_S = 15
-"""How long requests in flight may go on after SIGTERM: a function's own deadline, and some."""
+DRAIN_S = 22
+"""How long requests in flight may go on after SIGTERM: until a body has come, a function's own deadline, and some. Only
+a tick of resend_orders may take longer, and what it claimed is due again later."""
 
 
 def main() -> None:

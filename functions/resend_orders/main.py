@@ -14,12 +14,15 @@ from shop import emission, events, mongo, orders
 from shop.errors import Unavailable
 from shop.schema.events_pb2 import PaymentRequested
 
-WORK_S = 20.0
-"""How long one tick works. The next one comes 60 s after it, and shares what is left."""
+WORK_S = 15.0
+"""How long one tick takes up baskets. The next one comes 60 s after it, and shares what is left."""
+
+DEADLINE_S = WORK_S + mongo.DEADLINE_S + emission.TIMEOUT_S + mongo.DEADLINE_S + 1
+"""How long a tick may take in all: the last basket is claimed, emitted in vain, and made due again."""
 
 
 @aio.http
-@events.tick(orders.SERVICE, deadline_s=WORK_S + 5)
+@events.tick(orders.SERVICE, deadline_s=DEADLINE_S)
 async def resend_orders() -> str:
     emission.check()
     started, resent = time.monotonic(), 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.resend_orders.main import WORK_S
+from functions.resend_orders.main import DEADLINE_S as TICK_S
 from local.delivery import duration_s
 from shop import edge, emission, mongo, orders, serve
 from tests.knative.documents import delivery, documents, waits_s
@@ -121,12 +121,12 @@ TIMEOUTS = [
         rf"Time-outs nest: K_SINK {N} s, MongoDB {N} s, function {N} s \(resend-orders {N} s\), "
         rf"Service {N} s, delivery {N} s",
         lambda: (
-            *(emission.TIMEOUT_S, mongo.DEADLINE_S, edge.DEADLINE_S, WORK_S + 5),
+            *(emission.TIMEOUT_S, mongo.DEADLINE_S, edge.DEADLINE_S, TICK_S),
             *(_timeout_s(), _delivery_timeout_s()),
         ),
     ),
     Figure(
-        rf"MongoDB's {N} s and the sink's {N} s inside it, Serving's {N} s outside",
+        rf"MongoDB's {N} s and the sink's {N} s inside it\. With the body's it is inside Serving's {N} s",
         lambda: (mongo.DEADLINE_S, emission.TIMEOUT_S, _timeout_s()),
     ),
     Figure(

@@ -5,7 +5,6 @@ import re
 import pytest
 import yaml
 
-from shop import edge, emission, mongo
 from tests.knative.documents import BASE, ROOT, Document, documents
 
 SERVICES = {document.name: document for document in documents("Service")}
@@ -128,7 +127,7 @@ def test_a_service_has_the_secret_of_its_own_database_alone(document: Document) 
 @services
 def test_array_limits_are_set_where_arrays_grow(document: Document) -> None:
     """The functions that archive are told when, and no other is."""
-    archives = re.search(r"\barchive_\w+\(", LABELS[document.name]) is not None
+    archives = re.search(r"\.bound\(", LABELS[document.name]) is not None
     names = {variable["name"] for variable in document.container["env"]}
     assert ({"ARRAY_LIMIT", "ARCHIVE_BATCH"} <= names) == archives
     assert names - {"ARRAY_LIMIT", "ARCHIVE_BATCH"} == {"FUNCTION_TARGET", "MONGODB_URI"}
@@ -140,23 +139,3 @@ def test_only_functions_that_customers_call_are_public(document: Document) -> No
     called_by_sources = document.name in {*references("KafkaSource").values(), *references("PingSource").values()}
     labels = document.content["metadata"].get("labels", {})
     assert (labels.get("networking.knative.dev/visibility") == "cluster-local") == called_by_sources
-
-
-def test_time_outs_nest() -> None:
-    """Each time-out ends inside the next, so the innermost answer is the one that is heard."""
-    work_s, more_s = (
-        label("resend-orders", r"^WORK_S = ([\d.]+)"),
-        label("resend-orders", r"deadline_s=WORK_S \+ (\d+)"),
-    )
-    assert work_s
-    assert more_s
-    service_s = {document.spec["template"]["spec"]["timeoutSeconds"] for document in SERVICES.values()}
-    delivery_s = {
-        float(source.spec["delivery"]["timeout"].removeprefix("PT").removesuffix("S"))
-        for source in documents("KafkaSource")
-    }
-    innermost_out = [
-        *(emission.TIMEOUT_S, mongo.DEADLINE_S, edge.DEADLINE_S, float(work_s) + float(more_s)),
-        *(min(service_s), max(service_s) + 0.1, min(delivery_s)),
-    ]
-    assert innermost_out == sorted(innermost_out)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.resend_orders import main as resend_orders
 from local import envoy, parts
 from local.delivery import duration_s
 from local.schedule import Schedule
@@ -100,15 +101,28 @@ def test_all_that_a_function_waits_for_fits_in_its_own_deadline() -> None:
 
 @services
 def test_a_function_answers_before_serving_does_for_it(document: Document) -> None:
-    """Serving's 504 would cut off a function that is at work, and say nothing of what it did."""
-    assert timeout_s(document) > edge.DEADLINE_S
+    """A body that takes its time, then the work. Serving's 504 would cut it off, and say nothing of what was done."""
+    assert timeout_s(document) > edge.BODY_S + edge.DEADLINE_S
+
+
+def test_a_tick_of_resend_ends_with_its_last_basket() -> None:
+    """Claimed at the last moment, emitted in vain and made due again: all of it before the tick is cut off."""
+    last_s = mongo.DEADLINE_S + emission.TIMEOUT_S + mongo.DEADLINE_S
+    (service,) = (document for document in documents("Service") if document.name == "resend-orders")
+    assert resend_orders.WORK_S + last_s < resend_orders.DEADLINE_S < timeout_s(service)
 
 
 @services
 def test_what_is_in_flight_at_sigterm_may_end_before_kubernetes_kills(document: Document) -> None:
-    """Serving gives a container as long to end as a request; draining takes a function's own deadline, and some."""
-    assert edge.DEADLINE_S < serve.DRAIN_S < timeout_s(document)
+    """Serving gives a container as long to end as a request; draining takes a body's time, a function's, and some."""
+    assert edge.BODY_S + edge.DEADLINE_S < serve.DRAIN_S < timeout_s(document)
     assert serve.DRAIN_S < parts._STOP_TIMEOUT_S  # the same on one machine
+
+
+@services
+def test_a_health_check_answers_before_the_probe_gives_up(document: Document) -> None:
+    """A probe waits for a second unless it says otherwise; the check looks into MongoDB, which may be away."""
+    assert document.container["readinessProbe"].get("timeoutSeconds", 1) > edge.HEALTH_S
 
 
 @sources
