@@ -1,7 +1,8 @@
 """`orders dlq`: see what died and why, what has healed since, and redrive the rest to the consumer that failed.
 
 Redrive can be interrupted anywhere and run again, by anybody: each replay is counted in the topic *before* the event is
-sent, so no crash makes more of them than --max-replays; what was taken shows in the databases, as healed.
+sent, so no crash makes more of them than --max-replays; what was taken shows in the databases, as healed. Only what was
+refused counts for that bound, and what nobody knows the end of: an answer of "later" is taken back from the count.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from cli import letters
 from cli.events import attribute, line
 from cli.letters import Letter
 from cli.options import Json, Rate, Since, since_ms
-from cli.output import CHECK_FAILED, NotReachable, WrongUse, count, progress, show_json, show_table
+from cli.output import CHECK_FAILED, NotReachable, WrongUse, count, note, progress, show_json, show_table
 from cli.places import Places
 from cli.sending import Answer, Pace, Target, send_all, together
 from local.cloudevents import Event
@@ -67,8 +68,10 @@ def _chosen(found: Iterable[Letter], where: Sequence[str] | None) -> list[Letter
 def list_(ctx: typer.Context, where: Where = None, since: Since = None, json: Json = False) -> None:
     """Group the dead letters by consumer and reason, and say how many have healed since.
 
-    A letter has healed when its event's effect is there by now, with the same content: because resend asked again, or
-    because it was redriven. What is parked stays so; the others wait for somebody.
+    A letter has healed when the database of the consumer that refused it has the event's effect by now, with the same
+    content: because resend asked again, or because it was redriven. It is outdated when it was emitted before the
+    databases were restored: nobody takes it any more, and what is still open is asked for again. What is parked stays
+    so; the others wait for somebody.
 
     Example: orders dlq list --since 1d
     """
@@ -90,7 +93,7 @@ def _group(consumer: str, code: str, kind: str, group: list[Letter]) -> dict[str
         "consumer": consumer,
         "code": code or "none",
         "letters": len(group),
-        **{state: states[state] for state in ("waiting", "healed", "parked")},
+        **{state: states[state] for state in letters.STATES},
         "last": rfc3339(max(letter.at for letter in group)),
         "reason": kind,
     }
@@ -121,16 +124,25 @@ def show(
 def _described(letter: Letter) -> dict[str, Any]:
     return {
         "consumer": letter.consumer,
-        "state": letter.state + (f": {letter.parked}" if letter.parked else ""),
+        "state": letter.state + (f": {said}" if (said := _why(letter)) else ""),
         "code": letter.code or "none",
         "reason": letter.reason,
         "at": rfc3339(letter.at),
         "times": letter.times,
         "replays": letter.replays,
+        "refusals": letter.refusals,
         "place": letter.place,
         "data": to_json(letter.about) if letter.about else None,
         "event": line(letter.event),
     }
+
+
+def _why(letter: Letter) -> str:
+    """Say why a letter is in its state, when that is known."""
+    if letter.state == "outdated" and letter.restored is not None:
+        epoch = letter.about.epoch if letter.about else 0
+        return f"of epoch {epoch}, and the database is of epoch {letter.restored}"
+    return letter.parked
 
 
 # --- redrive, park ---------------------------------------------------------------------------------------------------
@@ -143,7 +155,7 @@ def redrive(
     since: Since = None,
     rate: Rate = None,
     limit: Annotated[int | None, typer.Option("--max", min=1, help="Redrive so many letters at most.")] = None,
-    max_replays: Annotated[int, typer.Option(min=1, help="Park a letter that was redriven so often in vain.")] = 3,
+    max_replays: Annotated[int, typer.Option(min=1, help="Park a letter that was refused so often again.")] = 3,
     parked: Annotated[
         bool, typer.Option("--parked", help="Also letters that are parked, their count begun anew.")
     ] = False,
@@ -153,31 +165,43 @@ def redrive(
 ) -> None:
     """Send dead letters again, each only to the consumer that failed (knativeerrordest), under the same id.
 
-    Letters that have healed, or are parked, are left alone. Each replay is counted (extension replaycount) in the dead
-    letters before the event is sent, so an interrupted redrive is continued by running it again, and no letter is
-    redriven more than --max-replays times. A consumer that does not answer, or answers "later", ends the redrive of
-    its letters: they wait until it is well.
+    Letters that have healed, are parked, or were emitted before the databases were restored, are left alone. Each
+    replay is counted (extension replaycount) in the dead letters before the event is sent, so an interrupted redrive
+    is continued by running it again, and no letter is refused more than --max-replays times. A consumer that does not
+    answer, or answers "later", ends the redrive of its letters: they wait until it is well, and that try is not
+    counted.
 
-    Exit code 1 when a letter was refused again, or still waits.
+    Exit code 1 when a letter was refused again, was parked, or still waits.
 
     Example: orders dlq redrive --where consumer=notify-handler --since 1d --rate 50
     """
     places: Places = ctx.obj
     found = _chosen(letters.read(places, since_ms(since)), where)
     if parked:
-        found = [replace(letter, parked="", replays=0) if letter.parked else letter for letter in found]
+        found = [replace(letter, parked="", replays=0, later=0) if letter.parked else letter for letter in found]
     todo = [letter for letter in found if letter.waiting][:limit]
+    outdated = [letter for letter in found if letter.state == "outdated"]
     unknown = {letter.consumer for letter in todo if not letter.known}
     if unknown:
         raise WrongUse(f"where is {', '.join(sorted(unknown))}? Set FUNCTION_URL, or leave these out with --where")
     if dry_run:
         plan = Counter(f"to {letter.consumer}" for letter in todo)
         show_json(plan) if json else typer.echo(f"would redrive {count(plan) or 'nothing'}")
+        _tell_of(outdated)
         return
     outcome = asyncio.run(_redrive(places, todo, max_replays, rate, concurrency))
+    outcome.outdated = len(outdated)
     show_json(outcome.as_json()) if json else outcome.show()
-    if outcome.refused or outcome.left:
+    _tell_of(outdated)
+    if outcome.refused or outcome.parked or outcome.left:
         raise typer.Exit(CHECK_FAILED)
+
+
+def _tell_of(outdated: Sequence[Letter]) -> None:
+    """Say which letters are left alone because of a restore."""
+    for restored, number in Counter(letter.restored for letter in outdated).items():
+        when = rfc3339(restored.restored_at) if restored and restored.restored_at else "an unknown time"
+        note(f"{number} left alone: emitted before the restore of {when}; what is still open is asked for again")
 
 
 @dataclass
@@ -188,11 +212,12 @@ class Redriven:
     refused: int = 0
     parked: int = 0
     left: int = 0
+    outdated: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON."""
-        counts = {name: getattr(self, name) for name in ("delivered", "refused", "parked", "left")}
+        counts = {name: getattr(self, name) for name in ("delivered", "refused", "parked", "left", "outdated")}
         return {**counts, "reasons": dict(self.reasons)}
 
     def show(self) -> None:
@@ -244,8 +269,8 @@ class Redriving:
 
     async def _redrive(self, letter: Letter) -> None:
         """Count the replay, send the event, and note why it was refused; park the letter after the last time."""
-        if letter.replays >= self.max_replays:
-            await self._note(letters.mark(letter, parked=f"redriven {letter.replays} times"))
+        if letter.refusals >= self.max_replays:
+            await self._note(letters.mark(letter, parked=f"refused {letter.refusals} times"))
             self.outcome.parked += 1
             return
         letter = replace(letter, replays=letter.replays + 1)
@@ -258,9 +283,10 @@ class Redriving:
         if answer.later:
             self.unwell = True
             self.outcome.left += 1
+            await self._note(letters.mark(replace(letter, later=letter.later + 1)))
             return
-        last = letter.replays >= self.max_replays
-        parked = f"redriven {letter.replays} times" if last else ""
+        last = letter.refusals >= self.max_replays
+        parked = f"refused {letter.refusals} times" if last else ""
         await self._note(letters.mark(letter, code=str(answer.status), reason=answer.reason, parked=parked))
         self.outcome.refused += 1
         self.outcome.parked += last

@@ -4,32 +4,57 @@ A restore of the databases begins the next epoch; each of the three keeps its nu
 the one that it was emitted in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from cli.databases import Databases
 from cli.events import Payment, Recording, payment
 from cli.output import WrongUse, note, progress
 from cli.places import SERVICES
+from shop.messages import rfc3339
 from shop.state import EPOCH_ID
 
-_OF: Final = {"billing-handler": "billing", "order-handler": "orders", "notify-handler": "notify"}
+SERVICE_OF: Final = {"billing-handler": "billing", "order-handler": "orders", "notify-handler": "notify"}
 """The database that each consumer takes the epoch from."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How often the databases were restored, and when that was last."""
+
+    number: int = 0
+    restored_at: datetime | None = None
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"{self.number}, restored at {rfc3339(self.restored_at)}" if self.restored_at else str(self.number)
+
+
+def read(databases: Databases) -> dict[str, Epoch]:
+    """Return the epoch of each service's database; 0 for one that was never restored."""
+    stored = {service: databases.collection(service, "meta").find_one({"_id": EPOCH_ID}) for service in SERVICES}
+    return {
+        service: Epoch(int(epoch["epoch"]), epoch["restored_at"]) if epoch else Epoch()
+        for service, epoch in stored.items()
+    }
+
+
+def disagreement(found: Mapping[str, Epoch]) -> str:
+    """Say that the databases are of different epochs, and what to do; empty when they are of one."""
+    if len({epoch.number for epoch in found.values()}) == 1:
+        return ""
+    told = ", ".join(f"{service} {epoch.number}" for service, epoch in found.items())
+    return f"the databases are of different epochs: {told}; after a restore run python -m shop.setup --restored"
 
 
 def current(databases: Databases, consumer: str | None) -> int:
     """Return the epoch that a consumer is in; of one that is not known by name, the latest."""
-    epochs = {service: _epoch(databases, service) for service in SERVICES}
-    if len(set(epochs.values())) > 1:
-        told = ", ".join(f"{service} {number}" for service, number in epochs.items())
-        note(f"the databases are of different epochs: {told}; after a restore run python -m shop.setup --restored")
-    return epochs[_OF[consumer]] if consumer else max(epochs.values())
-
-
-def _epoch(databases: Databases, service: str) -> int:
-    stored = databases.collection(service, "meta").find_one({"_id": EPOCH_ID})
-    return int(stored["epoch"]) if stored else 0
+    found = read(databases)
+    if different := disagreement(found):
+        note(different)
+    return found[SERVICE_OF[consumer]].number if consumer else max(epoch.number for epoch in found.values())
 
 
 @dataclass(frozen=True)

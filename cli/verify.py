@@ -1,29 +1,29 @@
 """`orders verify`: prove that everybody was charged once, and repair what events can repair."""
 
-import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
 
-from cli import audit
-from cli.audit import History, Problem
+from cli import audit, epochs, histories, repair
+from cli.audit import REMEDIES, Problem
 from cli.databases import Databases
+from cli.events import Payment
+from cli.histories import History
 from cli.options import Json, seconds
-from cli.output import CHECK_FAILED, NotReachable, count, note, progress, show_json, show_table
-from cli.places import Places
-from shop import emission, orders
-from shop.errors import Unavailable
-from shop.schema.events_pb2 import PaymentRequested
+from cli.output import CHECK_FAILED, WrongUse, count, note, progress, show_json, show_table
+from cli.places import SERVICES, Places, hosts
+from shop.messages import event_id
+from shop.state import COLLECTIONS
 
 _SHOWN: Final = 20
 _LISTED: Final = 10_000  # problems looked at again, and listed; where there are more, one look is enough
 _POLL_S: Final = 1.0
+_COUNTED: Final = ("users", "baskets", "paid baskets", "notifications", "deposited", "paid", "balance")
 
 
 def verify(
@@ -39,8 +39,8 @@ def verify(
         float,
         typer.Option(parser=seconds, metavar="TIME", help="How long to wait before a problem is looked at once more."),
     ] = 5.0,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Request payment again wherever that repairs it, and look again.")
+    again: Annotated[
+        bool, typer.Option("--repair", help="Send again what repairs a problem, and look at its user once more.")
     ] = False,
     wait: Annotated[
         float, typer.Option(parser=seconds, metavar="TIME", help="With --repair: how long it may take.")
@@ -49,36 +49,70 @@ def verify(
 ) -> None:
     """Verify, for every user, that balance = deposits - paid and that the three databases tell the same story.
 
-    Each paid basket has its charge with the same sum, each charge its basket; no order older than the limit is
-    undecided; each decision has its notification. It can run at any time: databases are read one after the other, so
-    what looks wrong is looked at once more after a grace period, and counts only when it is still there.
+    Each paid basket has its charge with the same sum, each charge its basket, each declined one its decline; no order
+    older than the limit is undecided; each decision has its notification. Every user of whom the three databases
+    differ is listed, with what each says and what can be done. It can run at any time: databases are read one after
+    the other, so what looks wrong is looked at once more after a grace period, and counts only when it is still there.
 
-    --repair sends the PaymentRequested of an undecided, paid or declined basket to the topic once more; billing, which
-    never decides twice, repeats its decision, and the others catch up. Nothing is written to a database. What no event
-    can repair, such as the lost notification of an older decline, or a paid basket without a charge, is reported.
+    --repair sends billing's stored decision once more where orders or notify lacks it, and the PaymentRequested of an
+    ordered basket that billing has not decided. Nothing else is ever asked for, and nothing is written to a database.
+    Afterwards each user concerned is verified as a whole. What no event can repair is reported.
 
-    Exit code 1 when there is a problem that has not been repaired.
+    Exit code 1 when there is a problem that has not been repaired; 2 when there was nothing to verify.
 
     Example: orders verify --older-than 2m --audit
     """
     places: Places = ctx.obj
     with Databases(places) as databases:
+        _check_that_there_is_something(places, databases)
         look = Look(databases, timedelta(seconds=older_than), archives)
         begun = time.monotonic()
         found = look.at_everybody(user)
+        if not look.totals["users"]:
+            who = "there is no user" if user is None else f"there is no user {user!r}"
+            where = ", ".join(_where(places, databases, service) for service in SERVICES)
+            raise WrongUse(f"nothing was verified: {who} in {where}")
         if found and grace and len(found) < _LISTED:
             note(f"{len(found)} problems; looking again in {grace:.0f} s")
             time.sleep(grace)
             found = look.again(found)
         look.seconds = round(time.monotonic() - begun, 3)
-        repaired = 0
-        if repair and (events := _events(found)):
-            asyncio.run(_emit(places, events))
-            still = _wait(look, found, wait)
-            repaired, found = len(found) - len(still), still
-    _show(look, found, repaired, len(events) if repair else 0, json)
-    if found:
+        events, repaired = _events(found) if again else [], 0
+        if events:
+            if different := epochs.disagreement(look.epochs):
+                raise WrongUse(f"nothing was repaired: {different}")
+            repair.send(places, events)
+            found, repaired = _after_repair(look, found, wait)
+    _show(look, found, repaired, len(events), json)
+    if found or epochs.disagreement(look.epochs):
         raise typer.Exit(CHECK_FAILED)
+
+
+def _check_that_there_is_something(places: Places, databases: Databases) -> None:
+    """Raise WrongUse for a database that is not set up: on the wrong one nothing could ever be wrong."""
+    lacking = [
+        f"{_where(places, databases, service)} has no collection {', '.join(missing)}"
+        for service, missing in _missing(databases).items()
+    ]
+    if lacking:
+        raise WrongUse(
+            f"nothing was verified: {'; '.join(lacking)}. Name the databases with ORDERS_DATABASE and its like, or set "
+            "them up with python -m shop.setup"
+        )
+
+
+def _missing(databases: Databases) -> dict[str, list[str]]:
+    missing: dict[str, list[str]] = {}
+    for wanted in COLLECTIONS:
+        known = databases.collection(wanted.service, wanted.name).database.list_collection_names()
+        if wanted.name not in known and wanted.name != "meta":  # without one it is of epoch 0
+            missing.setdefault(wanted.service, []).append(wanted.name)
+    return missing
+
+
+def _where(places: Places, databases: Databases, service: str) -> str:
+    name = databases.collection(service, "meta").database.name
+    return f"{name} at {hosts(places.mongodb_uris[service])}"
 
 
 @dataclass
@@ -88,31 +122,42 @@ class Look:
     databases: Databases
     older_than: timedelta
     archives: bool
-    totals: Counter[str] = field(default_factory=Counter)
+    totals: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_COUNTED, 0)))
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.epochs = epochs.read(self.databases)
 
     def at_everybody(self, user: str | None) -> list[Problem]:
         """Return the problems of all users, or of one, counting everything."""
         found: list[Problem] = []
-        now = self.databases.now()
+        settled_by = self._settled_by()
         with progress("verifying", None if user else self._users()) as steps:
-            for history in audit.histories(self.databases, user, archives=self.archives):
+            for history in histories.histories(self.databases, user, archives=self.archives):
                 self._count(history)
-                found += self._at(history, now)
+                # What looks wrong is looked at with the archives: they say what became of an old basket.
+                if history.has_archives or audit.needs_archives(history) or self._at(history, settled_by):
+                    found += self.at(history.user) if not history.has_archives else self._at(history, settled_by)
                 steps.done()
         return found
 
+    def at(self, user: str) -> list[Problem]:
+        """Return all problems of one user, as they are now."""
+        settled_by = self._settled_by()
+        history = histories.of_user(self.databases, user, archives=True)
+        return [] if history is None else self._at(history, settled_by)
+
     def again(self, found: Iterable[Problem]) -> list[Problem]:
         """Return those of the problems that are still there."""
-        before, now = set(found), self.databases.now()
-        still = []
-        for user in dict.fromkeys(problem.user for problem in before):
-            for history in audit.histories(self.databases, user, archives=self.archives):
-                still += [problem for problem in self._at(history, now) if problem in before]
-        return still
+        before = set(found)
+        users = dict.fromkeys(problem.user for problem in before)
+        return [problem for user in users for problem in self.at(user) if problem in before]
 
-    def _at(self, history: History, now: datetime) -> list[Problem]:
-        return list(audit.problems(history, now, self.older_than, archives=self.archives))
+    def _settled_by(self) -> Any:
+        return self.databases.now() - self.older_than
+
+    def _at(self, history: History, settled_by: Any) -> list[Problem]:
+        return list(audit.problems(history, settled_by, self.epochs["orders"].number))
 
     def _users(self) -> int:
         return int(self.databases.collection("billing", "users").estimated_document_count())
@@ -124,59 +169,62 @@ class Look:
         self.totals["baskets"] += len(history.baskets)
         self.totals["paid baskets"] += sum(basket["status"] == "paid" for basket in history.baskets)
         self.totals["notifications"] += len(history.notifications)
-        self.totals["deposited"] += sum(each["sum"] for each in account.get("deposits", ())) + archived.get(
-            "deposited", 0
-        )
-        self.totals["paid"] += sum(each["sum"] for each in account.get("paid_baskets", ())) + archived.get("paid", 0)
+        self.totals["deposited"] += audit.total(account.get("deposits", ())) + archived.get("deposited", 0)
+        self.totals["paid"] += audit.total(account.get("paid_baskets", ())) + archived.get("paid", 0)
         self.totals["balance"] += account.get("balance", 0)
 
 
-def _events(found: Iterable[Problem]) -> list[PaymentRequested]:
+def _events(found: Iterable[Problem]) -> list[Payment]:
     """Return the events that repair problems, each once."""
-    baskets = {problem.basket["_id"]: problem.basket for problem in found if problem.basket is not None}
-    return [orders.payment_requested(basket) for basket in baskets.values()]
+    events = (problem.repair for problem in found if problem.repair is not None)
+    return list({(type(event), event_id(event)): event for event in events}.values())
 
 
-async def _emit(places: Places, events: list[PaymentRequested]) -> None:
-    """Send events to the topic, as the function that first sent them did."""
-    os.environ["K_SINK"] = places.sink("payments")  # as a SinkBinding would
-    try:
-        with progress("repairing", len(events)) as steps:
-            for event in events:
-                await emission.emit(event)
-                steps.done()
-    except Unavailable as error:
-        raise NotReachable(f"{places.sink('payments')}: {error}") from error
-    finally:
-        await emission.close()
+def _after_repair(look: Look, found: list[Problem], limit_s: float) -> tuple[list[Problem], int]:
+    """Wait until nothing that an event repairs is left; return all problems there are then, and how many were mended.
 
-
-def _wait(look: Look, found: list[Problem], limit_s: float) -> list[Problem]:
-    """Wait until nothing that an event repairs is left, and return what is left in the end."""
+    Each user concerned is looked at as a whole: what an event led to must be as right as what it was sent for.
+    """
+    users = {problem.user: None for problem in found if problem.repair is not None}
+    untouched = [problem for problem in found if problem.user not in users]
     deadline = time.monotonic() + limit_s
+    before: list[Problem] | None = None
     while True:
-        still = look.again(found)
-        if not any(problem.basket for problem in still) or time.monotonic() > deadline:
-            return still
+        now = [problem for user in users for problem in look.at(user)]
+        passing = before is None or set(before) != set(now) or any(problem.repair for problem in now)
+        if not now or not passing or time.monotonic() > deadline:
+            left = untouched + now
+            return left, len(set(found) - set(left))
+        before = now
         time.sleep(_POLL_S)
+
+
+# --- showing ---------------------------------------------------------------------------------------------------------
 
 
 def _show(look: Look, found: list[Problem], repaired: int, events: int, json: bool) -> None:
     if json:
         totals: dict[str, Any] = {name.replace(" ", "_"): number for name, number in look.totals.items()}
         listed = [problem.as_json() for problem in found[:_LISTED]]
-        show_json({**totals, "seconds": look.seconds, "events_sent": events, "repaired": repaired, "problems": listed})
+        numbers = {service: epoch.number for service, epoch in look.epochs.items()}
+        sent = {"events_sent": events, "repaired": repaired}
+        show_json({**totals, "epochs": numbers, "seconds": look.seconds, **sent, "problems": listed})
         return
     typer.echo(f"{count(look.totals)}; {look.seconds:.1f} s")
     if events:
-        typer.echo(f"requested payment again for {events} baskets: {repaired} problems repaired")
+        typer.echo(f"sent {events} events: {repaired} problems repaired")
+    different = epochs.disagreement(look.epochs)
+    if different:
+        typer.echo(different)
     if not found:
-        typer.echo("everything is as it must be")
+        typer.echo("OK: no problems found" if not different else "no other problems found")
         return
     kinds = Counter(problem.kind for problem in found)
     typer.echo(f"{len(found)} problems: {count(kinds)}")
     columns = ("user", "problem", "basket", "detail", "--repair")
-    rows = ((p.user, p.kind, p.about, p.detail, "yes" if p.basket else "no") for p in found[:_SHOWN])
+    rows = ((p.user, p.kind, p.about, p.detail, "yes" if p.repair else "no") for p in found[:_SHOWN])
     show_table(columns, rows)
     if len(found) > _SHOWN:
         typer.echo(f"and {len(found) - _SHOWN} more; --json lists up to {_LISTED}")
+    typer.echo("\nwhat can be done")
+    show_table(("problem", "remedy"), ((kind, REMEDIES[kind]) for kind in kinds))

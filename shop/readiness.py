@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from shop import mongo, state
@@ -84,7 +84,7 @@ async def _missing(service: str) -> str | None:
             f"{collection.name}.{index.name}"
             for collection in state.of(service)
             if collection.indexes
-            for index in lacking(collection, await _indexes(collection))
+            for index in lacking(collection, await built_indexes(mongo.database(service), collection.name))
         ]
         if missing:
             return (
@@ -95,15 +95,13 @@ async def _missing(service: str) -> str | None:
     return None
 
 
-async def _indexes(collection: state.Collection) -> list[dict[str, Any]]:
+async def built_indexes(database: AsyncDatabase[mongo.Document], name: str) -> list[mongo.Document]:
     """Return the indexes of a collection as MongoDB lists them, without those that are still being built.
 
     The driver's own list has these too, and a unique index that is being built refuses nothing.
     """
     try:
-        listed = await mongo.database(collection.service).command(
-            "listIndexes", collection.name, includeBuildUUIDs=True, cursor={}
-        )
+        listed = await database.command("listIndexes", name, includeBuildUUIDs=True, cursor={})
     except OperationFailure as error:
         if error.code == _NAMESPACE_NOT_FOUND:
             return []
@@ -111,7 +109,7 @@ async def _indexes(collection: state.Collection) -> list[dict[str, Any]]:
     return [index for index in listed["cursor"]["firstBatch"] if "buildUUID" not in index]
 
 
-def lacking(collection: state.Collection, listed: Iterable[dict[str, Any]]) -> list[state.Index]:
+def lacking(collection: state.Collection, listed: Iterable[mongo.Document]) -> list[state.Index]:
     """Return the indexes that a collection must have and MongoDB does not list; their names do not matter."""
     there = [
         (list(index["key"].items()), bool(index.get("unique")), index.get("partialFilterExpression"))

@@ -35,8 +35,12 @@ _VARIABLES = (
 class Orders:
     """The `orders` command, in an environment that says no more than this about where things are."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**dict.fromkeys(_VARIABLES), "COLUMNS": "200", **environment}
+    def __init__(self, environment: Mapping[str, str | None]) -> None:
+        self._environment: dict[str, str | None] = {**dict.fromkeys(_VARIABLES), "COLUMNS": "200", **environment}
+
+    def told(self, **environment: str) -> "Orders":
+        """Return the command in an environment that says more."""
+        return Orders({**self._environment, **environment})
 
     async def __call__(self, *arguments: object) -> Run:
         """Run it to its end. It has an event loop of its own, hence the thread."""

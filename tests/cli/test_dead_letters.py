@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson import Int64
+from pymongo import AsyncMongoClient
 
 from cli import letters, places, sending
 from cli.events import attribute
@@ -102,7 +104,7 @@ async def test_a_redriven_letter_reaches_the_consumer_that_failed_and_no_other(
     assert sent == []
     run = await orders("dlq", "redrive", *of(customer), "--json")
     assert run.code == 0
-    assert run.json == {"delivered": 3, "refused": 0, "parked": 0, "left": 0, "reasons": {}}
+    assert run.json == {"delivered": 3, "refused": 0, "parked": 0, "left": 0, "outdated": 0, "reasons": {}}
     events = [event for url, event in sent if url != stack.sink_url("dead-letters")]
     assert {url for url, _ in sent} == {stack.sink_url("dead-letters"), stack.function_url("notify-handler")}
     assert [attribute(event, "replaycount") for event in events] == ["1"] * 3
@@ -155,7 +157,10 @@ async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
 async def test_a_replay_that_was_counted_and_perhaps_not_made_counts(
     orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the last count was stored: whether the event was sent is unknown, so it is parked, not sent."""
+    """Killed after the last count was stored: whether the event was sent is unknown, so it is parked, not sent.
+
+    Somebody must know of it: it was parked undelivered, and that is not exit code 0.
+    """
     bug.deploy()
     await die(orders, customer, 1)
     bug.fix()
@@ -173,7 +178,7 @@ async def test_a_replay_that_was_counted_and_perhaps_not_made_counts(
         with pytest.raises(Killed):
             await orders("dlq", "redrive", *of(customer), "--max-replays", 1)
     run = await orders("dlq", "redrive", *of(customer), "--max-replays", 1, "--json")
-    assert (run.json["parked"], run.json["delivered"]) == (1, 0)
+    assert (run.code, run.json["parked"], run.json["delivered"]) == (1, 1, 0)
     assert await customer.notifications() == []
 
 
@@ -189,7 +194,7 @@ async def test_a_letter_that_is_refused_again_and_again_is_parked(
     assert [run.json["parked"] for run in outcomes] == [0, 1, 0, 0]
     assert Counter(url for url, _ in sent)[stack.function_url("notify-handler")] == 2
     (letter,) = letters_of(stack, customer)
-    assert (letter.state, letter.parked, letter.replays) == ("parked", "redriven 2 times", 2)
+    assert (letter.state, letter.parked, letter.replays) == ("parked", "refused 2 times", 2)
     bug.fix()
     run = await orders("dlq", "redrive", *of(customer), "--parked", "--json")
     assert (run.code, run.json["delivered"]) == (0, 1)
@@ -221,6 +226,66 @@ async def test_a_consumer_that_is_unwell_is_left_in_peace(
     assert len(await waiting(orders, customer)) == 4
     bug.fix()
     assert (await orders("dlq", "redrive", *of(customer))).code == 0
+
+
+async def test_a_try_that_was_answered_later_is_no_refusal(
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five redrives during an outage, and the letter still waits; refused so often, it is parked, exit code 1."""
+    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(retry=3, backoff_delay_s=0.01))
+    bug.deploy()
+    await die(orders, customer, 1)
+    bug.deploy("later")
+    for _ in range(4):
+        run = await orders("dlq", "redrive", *of(customer), "--json")
+        assert (run.code, run.json["left"], run.json["parked"]) == (1, 1, 0)
+    real = Target.send
+
+    async def send(self: Target, event: Event) -> Answer:
+        """Not answered at all, as of a consumer that is gone."""
+        away = self.url == stack.function_url("notify-handler")
+        return Answer(None, "connection reset", 4) if away else await real(self, event)
+
+    with monkeypatch.context() as silent:
+        silent.setattr(sending.Target, "send", send)
+        assert (await orders("dlq", "redrive", *of(customer), "--json")).json["left"] == 1
+    (letter,) = letters_of(stack, customer)
+    assert (letter.state, letter.replays, letter.later, letter.refusals) == ("waiting", 5, 5, 0)
+    bug.deploy()
+    runs = [await orders("dlq", "redrive", *of(customer), "--json") for _ in range(3)]
+    assert [(run.code, run.json["refused"], run.json["parked"]) for run in runs] == [(1, 1, 0), (1, 1, 0), (1, 1, 1)]
+    (letter,) = letters_of(stack, customer)
+    assert (letter.state, letter.parked) == ("parked", "refused 3 times")
+    bug.fix()
+    assert (await orders("dlq", "redrive", *of(customer), "--parked", "--json")).json["delivered"] == 1
+
+
+async def test_a_letter_from_before_the_restore_is_left_alone(
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack, sent: Sent
+) -> None:
+    """Listed apart, not waiting, and never sent: its consumer would refuse it again. That is no failure."""
+    bug.deploy()
+    await die(orders, customer, 2)
+    bug.fix()
+    restored = {"epoch": Int64(1), "restored_at": datetime(2026, 11, 26, 20, 0, tzinfo=UTC)}
+    async with AsyncMongoClient[Any](stack.mongodb_uri) as mongo:
+        await mongo.notify.meta.replace_one({"_id": "epoch"}, restored, upsert=True)
+        try:
+            (group,) = (await listed(orders, customer)).json
+            run = await orders("dlq", "redrive", *of(customer), "--json")
+            dry = await orders("dlq", "redrive", *of(customer), "--dry-run")
+            basket = (await customer.call("GET", "/GetUser"))["paid_baskets"][0]["basket"]
+            (shown,) = (await orders("dlq", "show", f"{basket}.1", "--json")).json
+        finally:
+            await mongo.notify.meta.delete_one({"_id": "epoch"})
+    assert (group["outdated"], group["waiting"]) == (2, 0)
+    assert (run.code, run.json["delivered"], run.json["outdated"], sent) == (0, 0, 2, [])
+    said = "2 left alone: emitted before the restore of 2026-11-26T20:00:00Z; what is still open is asked for again\n"
+    assert run.err.endswith(said)
+    assert dry.err.endswith(said)
+    assert dry.out == "would redrive nothing\n"
+    assert shown["state"] == "outdated: of epoch 0, and the database is of epoch 1, restored at 2026-11-26T20:00:00Z"
+    assert (await orders("dlq", "redrive", *of(customer), "--json")).json["delivered"] == 2
 
 
 async def test_a_contradiction_does_not_heal_and_can_be_parked(

@@ -40,7 +40,7 @@ async def test_a_good_state_passes(kept: Orders) -> None:
         assert found["users"] == 10
         assert found["balance"] == found["deposited"] - found["paid"]
         assert found["notifications"] >= found["paid_baskets"] > 50
-    assert (await kept("verify", *NOW)).out.endswith("everything is as it must be\n")
+    assert (await kept("verify", *NOW)).out.endswith("OK: no problems found\n")
 
 
 def users() -> Any:
@@ -98,6 +98,31 @@ async def order_and_lose_it(user: str) -> None:
     await baskets().update_one({"_id": last["_id"]}, change)
 
 
+async def lose_a_decline(user: str) -> None:
+    change: Any = {"$set": {"status": "open", "attempt": Int64(1), "sum": Int64(7), "decided_at": datetime.now(UTC)}}
+    last = await baskets().find_one({"user": user}, sort=[("number", -1)])
+    assert last["status"] == "open"
+    await baskets().update_one({"_id": last["_id"]}, change)
+    await users().update_one({"_id": user}, {"$unset": {"declined": ""}})
+
+
+async def forget_an_order(user: str) -> None:
+    last = await baskets().find_one({"user": user}, sort=[("number", -1)])
+    declined = {"number": last["number"], "basket": last["_id"], "attempt": Int64(last["attempt"] + 1)}
+    more = {"sum": Int64(5), "reason": "insufficient funds", "decided_at": datetime.now(UTC)}
+    await users().update_one({"_id": user}, {"$set": {"declined": declined | more}})
+
+
+async def decide_what_nobody_ordered(user: str) -> None:
+    await forget_an_order(user)
+    await users().update_one({"_id": user}, {"$set": {"declined.basket": ObjectId()}})
+
+
+async def decide_at_another_time(user: str) -> None:
+    change = {"$set": {"decided_at": datetime(2026, 1, 1, tzinfo=UTC)}}
+    await notifications().update_one({"user": user, "outcome": "paid"}, change)
+
+
 async def lose_a_notification(user: str) -> None:
     paid = await baskets().find_one({"user": user, "status": "paid"})
     await notifications().delete_one({"_id": f"{paid['_id']}.{paid['attempt']}"})
@@ -127,6 +152,10 @@ async def notify_of_nothing(user: str) -> None:
         (lose_a_notification, "not notified", True),
         (notify_otherwise, "contradiction", False),
         (notify_of_nothing, "no decision", False),
+        (lose_a_decline, "lost decline", False),
+        (forget_an_order, "later decision", False),
+        (decide_what_nobody_ordered, "no basket", False),
+        (decide_at_another_time, "contradiction", False),
     ],
 )
 async def test_damage_is_found_and_named(
@@ -143,6 +172,54 @@ async def test_damage_is_found_and_named(
     text = (await kept("verify", *NOW)).out
     assert kind in text
     assert "Павел 3" in text
+
+
+async def test_what_differs_is_told_with_what_each_service_says_and_what_can_be_done(kept: Orders) -> None:
+    """Three stories and a remedy, as text and as JSON."""
+    await forget_a_charge("Павел 3")
+    run = await kept("verify", *NOW, "--user", "Павел 3", "--json")
+    (problem,) = run.json["problems"]
+    basket, _, attempt = problem["about"].partition(".")
+    stored = await baskets().find_one({"_id": ObjectId(basket)})
+    paid = f"paid (attempt {stored['attempt']}, sum {stored['sum']})"
+    assert (problem["orders"], problem["billing"], attempt) == (paid, "nothing", "")
+    assert problem["notify"].endswith(paid)
+    assert "nothing charges it any more" in problem["remedy"]
+    text = (await kept("verify", *NOW, "--user", "Павел 3")).out
+    assert f"orders says {paid}; billing says nothing; notify says " in text
+    assert problem["remedy"] in text
+
+
+@pytest.mark.parametrize("options", [(), ("--user", "nobody")], ids=["no users at all", "a user nobody knows"])
+async def test_nothing_verified_is_exit_code_2_and_says_where_it_looked(
+    shop: None, mongod: Mongod, options: tuple[str, ...]
+) -> None:
+    """A job that runs on the wrong database must not be content for ever."""
+    run = await Orders({"MONGODB_URI": mongod.uri})("verify", *NOW, *options)
+    assert (run.code, run.out) == (2, "")
+    host = mongod.uri.removeprefix("mongodb://").partition("/")[0]
+    assert ("there is no user 'nobody' in" if options else "there is no user in") in run.err
+    assert f"orders at {host}, billing at {host}, notify at {host}" in run.err
+
+
+@pytest.mark.parametrize("service", ["orders", "billing", "notify"])
+async def test_a_database_that_is_not_set_up_is_exit_code_2(kept: Orders, service: str) -> None:
+    """Its name is misspelt, or setup never ran: one of the three suffices to make the others' stories worthless."""
+    run = await kept.told(**{f"{service.upper()}_DATABASE": "misspelt"})("verify", *NOW)
+    assert (run.code, run.out) == (2, "")
+    assert "nothing was verified: misspelt at " in run.err
+    assert "has no collection" in run.err
+
+
+async def test_counts_are_told_zeros_too(kept: Orders) -> None:
+    """Who reads `0 notifications` sees that something is amiss."""
+    await notifications().delete_many({})
+    run = await kept("verify", *NOW)
+    assert "0 notifications" in run.out
+    await users().insert_one({"_id": "Яков", "balance": Int64(0)})
+    run = await kept("verify", *NOW, "--user", "Яков")
+    counts = "1 users, 0 baskets, 0 paid baskets, 0 notifications, 0 deposited, 0 paid, 0 balance"
+    assert (run.code, run.out.partition(";")[0]) == (0, counts)
 
 
 async def archive(user: str, entries: int = 3) -> None:
@@ -231,10 +308,10 @@ async def test_a_poisoned_topic_is_emptied_repaired_and_redriven(orders: Orders,
     assert (await orders("verify", *NOW, *only, "--audit")).code == 0
 
 
-async def test_repair_requests_payment_again_and_charges_nobody_again(
+async def test_repair_brings_lost_notifications_back_and_charges_nobody_again(
     orders: Orders, customer: Customer, stack: Stack
 ) -> None:
-    """A lost order, a lost notification of a charge and of the last decline: all come back, with one charge each."""
+    """Those of a charge and of the last decline: both are told again, from what billing has stored."""
     await customer.deposit(100)
     paid = await customer.order(10)
     declined = await customer.order(1000)
@@ -260,7 +337,8 @@ async def test_what_no_event_can_repair_is_reported(orders: Orders, customer: Cu
     run = await orders("verify", "--user", customer.user, *NOW, "--repair", "--json")
     assert (run.code, run.json["events_sent"]) == (1, 0)
     (problem,) = run.json["problems"]
-    assert problem["detail"] == "declined, then ordered again: no event tells of it"
+    assert (problem["kind"], problem["about"], problem["repairable"]) == ("not notified", f"{basket}.1", False)
+    assert "one that billing holds no more is told by nobody" in problem["remedy"]
 
 
 async def test_a_problem_that_passes_during_the_grace_period_is_none(orders: Orders, customer: Customer) -> None:

@@ -1,0 +1,53 @@
+"""Reach the three databases for a command that somebody runs, wherever each of them is."""
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from pymongo import AsyncMongoClient, ReadPreference
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from shop.mongo import Document
+from shop.process import settings
+from shop.state import SERVICES
+
+APPLICATION = "shop.setup"
+"""The name of these connections at MongoDB; those of a function have its name."""
+
+
+class Databases:
+    """The databases of `orders`, `billing` and `notify`.
+
+    All at MONGODB_URI, but for those that ORDERS_MONGODB_URI, BILLING_MONGODB_URI or NOTIFY_MONGODB_URI names.
+    """
+
+    def __init__(self) -> None:
+        self._uris = {
+            service: os.environ.get(f"{service.upper()}_MONGODB_URI") or settings.get().mongodb_uri
+            for service in SERVICES
+        }
+        self._clients = {
+            uri: AsyncMongoClient[Document](uri, appname=APPLICATION, tz_aware=True) for uri in set(self._uris.values())
+        }
+
+    def client(self, service: str) -> AsyncMongoClient[Document]:
+        """Return the client of a service's MongoDB; services at one URI share it."""
+        return self._clients[self._uris[service]]
+
+    def __getitem__(self, service: str) -> AsyncDatabase[Document]:
+        """Return a service's database; majority and journal are set, whatever the URI says."""
+        return self.client(service).get_database(
+            settings.get().databases[service],
+            write_concern=WriteConcern(w="majority", j=True),
+            read_concern=ReadConcern("majority"),
+            read_preference=ReadPreference.PRIMARY,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        for client in self._clients.values():
+            await client.close()
