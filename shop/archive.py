@@ -6,8 +6,9 @@ Promises, against any crash, repetition, race, and an archive that was restored 
 - that something is *not* in the archive is said only when the archive is as complete as the account says it is.
 
 An account says how much was moved (`Moved`: count and sum), and each move changes that. So whoever looked in the
-archive at one `Moved`, and then updates the account only while it still says so, has looked in all of it. The entries
-of an archive are numbered by the moves (`position`: 1, 2, 3), so one look also tells whether the latest is there.
+archive at one `Moved`, and then updates the account only while it still says so, has looked in all of it. Each entry
+of an archive says what `Moved` was with it (`position` and `through`), so one look also tells whether the latest is
+there. Where it is not, for 67d5614 moved last and wrote neither, the whole archive is added up.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Moved:
-    """How much of an array was moved, as its account says. Both only ever rise, and every move raises both.
+    """How much of an array was moved, as its account says. Every move changes it, and no later one changes it back.
 
     The sum stands beside the count because 67d5614 moved paid baskets without counting them: while its processes run
     beside ours, it is the sum that tells of their moves.
@@ -90,33 +91,47 @@ class Archive:
         if moved == Moved():
             wanted: list[Document] = [{self.key: key}]
         else:
-            wanted = [{self.key: key}, {"position": Int64(moved.count)}]
+            wanted = [{self.key: key}, _latest(moved)]
         found = await self._collection().find({"user": account["_id"], "$or": wanted}, session=session).to_list()
         entry = next((each for each in found if each[self.key] == key), None)
         if entry is not None:
-            if entry.get("position", 0) > moved.count:
+            if entry.get("through", 0) > moved.sum:
                 raise Ahead
             return entry
-        if moved != Moved() and not found and not await self._is_complete(account, session):
-            raise self._incomplete(account)
+        if moved != Moved() and not found:
+            self._check(account, await self._held(account, session))
         return None
 
-    async def _is_complete(self, account: Document, session: AsyncClientSession | None) -> bool:
-        """Add up the archive, when its latest entry has no position (67d5614 moved it) or is missing."""
-        return (await self._held(account, session)).sum == self.moved(account).sum
-
     async def _held(self, account: Document, session: AsyncClientSession | None) -> Moved:
-        """Return what the archive holds, less what still is in the array: a move that ended halfway left it in both."""
+        """Add up what the archive holds of what was moved.
+
+        What still is in the array does not count (a move that ended halfway left it in both), nor what came later.
+        """
         in_array = [entry[self.key] for entry in account.get(self.array, ())]
+        later = {"$gt": Int64(self.moved(account).sum)}
         held = await self._collection().aggregate(
             [
-                {"$match": {"user": account["_id"], self.key: {"$nin": in_array}}},
+                {"$match": {"user": account["_id"], self.key: {"$nin": in_array}, "through": {"$not": later}}},
                 {"$group": {"_id": None, "count": {"$sum": Int64(1)}, "sum": {"$sum": "$sum"}}},
             ],
             session=session,
         )
         totals = await held.to_list()
         return Moved(totals[0]["count"], totals[0]["sum"]) if totals else Moved()
+
+    def _check(self, account: Document, held: Moved) -> None:
+        """Raise Unavailable when the archive holds less than was moved.
+
+        The balance is a second witness: 67d5614 could count one move of paid baskets several times, and the archive is
+        whole all the same when it explains the balance.
+        """
+        if held.sum == self.moved(account).sum:
+            return
+        if self is PAID_BASKETS:
+            deposited = DEPOSITS.moved(account).sum + _total(account, DEPOSITS)
+            if account.get("balance") == deposited - _total(account, self) - held.sum:
+                return
+        raise self._incomplete(account)
 
     def _incomplete(self, account: Document) -> Unavailable:
         _log.error(
@@ -156,42 +171,45 @@ class Archive:
         The pull is conditional on the account saying what it said: of all that move the same entries one counts them.
         """
         user, moved = account["_id"], self.moved(account)
-        before = await self._count_before(account)
+        before = await self._before(account)
         archived = account.get("archived", {})
-        upserts = [
-            UpdateOne(
-                {"user": user, self.key: entry[self.key]},
-                {"$setOnInsert": {**entry, "user": user, "position": Int64(before + number)}},
-                upsert=True,
-            )
-            for number, entry in enumerate(entries, 1)
-        ]
+        upserts, count, through = [], before.count, before.sum
+        for entry in entries:
+            count, through = count + 1, through + entry["sum"]
+            new = {**entry, "user": user, "position": Int64(count), "through": Int64(through)}
+            upserts.append(UpdateOne({"user": user, self.key: entry[self.key]}, {"$setOnInsert": new}, upsert=True))
         await self._collection().bulk_write(upserts, ordered=False)
         as_read = {f"archived.{field}": archived.get(field) for field in (self.count, self.sum)}  # None: there was none
         changes: dict[str, Any] = {
             "$pull": {self.array: {self.key: {"$in": [entry[self.key] for entry in entries]}}},
             "$inc": {
-                f"archived.{self.count}": Int64(before + len(entries) - moved.count),
-                f"archived.{self.sum}": Int64(sum(entry["sum"] for entry in entries)),
+                f"archived.{self.count}": Int64(count - moved.count),
+                f"archived.{self.sum}": Int64(through - moved.sum),
             },
         }
         if "number" in entries[0]:  # a fast path: a number above it needs no look in the archive
             changes["$max"] = {"archived_through": max(entry["number"] for entry in entries)}
         await mongo.collection("billing", "users").update_one({"_id": user, **as_read}, changes)
 
-    async def _count_before(self, account: Document) -> int:
-        """Return the position of the latest entry. Raises Unavailable when some are missing: a move would hide that."""
+    async def _before(self, account: Document) -> Moved:
+        """Return what was moved before. Raises Unavailable when some of it is missing: a move would hide that."""
         moved = self.moved(account)
         if moved == Moved():
-            return 0
-        if moved.count:
-            latest = {"user": account["_id"], "position": Int64(moved.count)}
-            if await self._collection().find_one(latest, projection={"_id": True}) is not None:
-                return moved.count
+            return moved
+        latest = {"user": account["_id"], **_latest(moved)}
+        if await self._collection().find_one(latest, projection={"_id": True}) is not None:
+            return moved
         held = await self._held(account, None)
-        if held.sum != moved.sum:
-            raise self._incomplete(account)
-        return max(held.count, moved.count)
+        self._check(account, held)
+        return held
+
+
+def _latest(moved: Moved) -> Document:
+    return {"position": Int64(moved.count), "through": Int64(moved.sum)}
+
+
+def _total(account: Document, archive: Archive) -> int:
+    return sum(entry["sum"] for entry in account.get(archive.array, ()))
 
 
 PAID_BASKETS = Archive(array="paid_baskets", key="basket", count="paid_baskets", sum="paid")

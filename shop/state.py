@@ -37,7 +37,7 @@ _DEPOSIT = {"key": {"bsonType": ["string", "objectId"]}, "sum": _COUNT, "at": _D
 
 # Only what was decided after a restore has an epoch, and archives of before positions existed have none.
 _EPOCH = {"epoch": _COUNT}
-_POSITION = {"position": _COUNT}
+_POSITION = {"position": _COUNT, "through": _COUNT}
 
 
 @dataclass(frozen=True)

@@ -355,7 +355,7 @@ class TestBounded:
             await decide(requested(number))
         decision = await billing.decide(requested(limit))
         moved = [
-            {**entry, "user": "Pavel", "position": Int64(position)}
+            {**entry, "user": "Pavel", "position": Int64(position), "through": Int64(10 * position)}
             for position, entry in enumerate(decision.account["paid_baskets"][:batch], 1)
         ]
         await mongo.collection("billing", "paid_baskets").insert_many(moved)

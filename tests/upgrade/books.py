@@ -20,8 +20,13 @@ def wrong(client: MongoClient[Any]) -> dict[str, list[str]]:
     """Return by user what does not agree; users of whom all does are left out."""
     users = {each["_id"] for each in client.billing.users.find({}, {"_id": 1})}
     users |= set(client.orders.baskets.distinct("user"))
-    found = {user: list(_of(client, user)) for user in sorted(users)}
+    found = {user: wrong_of(client, user) for user in sorted(users)}
     return {user: problems for user, problems in found.items() if problems}
+
+
+def wrong_of(client: MongoClient[Any], user: str) -> list[str]:
+    """Return what does not agree of one user."""
+    return list(_of(client, user))
 
 
 def _of(client: MongoClient[Any], user: str) -> Iterator[str]:

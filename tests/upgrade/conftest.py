@@ -11,6 +11,7 @@ from local.mongodb import Mongod
 from local.ports import Ports
 from tests.sink import Sink
 from tests.upgrade.kept import bring_back, refill
+from tests.upgrade.old_code import check_out
 from tests.upgrade.served import FUNCTIONS, Functions, setup
 
 
@@ -18,7 +19,7 @@ from tests.upgrade.served import FUNCTIONS, Functions, setup
 async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
     """Run a mongod of our own: whole databases come and go in it."""
     folder: Path = tmp_path_factory.mktemp("mongod")
-    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log")
+    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
     await server.stop()
@@ -39,6 +40,16 @@ async def today(client: MongoClient[Any], mongod: Mongod) -> AsyncIterator[Funct
     assert code == 0, said
     async with Sink() as sink, Functions(mongod.uri, sink) as running:
         await running.start(*FUNCTIONS)
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def yesterday(
+    today: Functions, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Functions]:
+    """Return the functions of 67d5614 that change accounts, beside today's."""
+    async with Sink() as sink, Functions(mongod.uri, sink, check_out(tmp_path_factory.mktemp("old"))) as running:
+        await running.start("billing_handler", "deposit_cash")
         yield running
 
 

@@ -136,13 +136,19 @@ class Functions:
         """Return what GetUser answers."""
         return (await self.call("get_user", "GET", "/GetUser", {"user": user})).json
 
-    async def order(self, user: str, sum_: int) -> str:
+    async def order(self, user: str, sum_: int, decided_by: "Functions | None" = None) -> str:
         """Order the user's basket, let it be decided, settled and notified, and return what became of it."""
         basket = (await self.call("get_basket", "GET", "/GetBasket", {"user": user})).json
         order = {"user": user, "basket": basket["basket"]}
         sent = {**order, "sum": sum_, "attempt": basket["attempt"]}
         for _ in range(2):
             assert (await self.call("create_order", "POST", "/Order", sent)).status == 200
+        if decided_by is not None:
+            for headers, data in self.emitted():
+                assert (await decided_by.deliver("billing_handler", headers, data)).status == 200
+            for headers, data in decided_by.emitted():
+                for consumer in CONSUMERS[headers["ce-type"]]:
+                    assert (await self.deliver(consumer, headers, data)).status == 200
         assert await self.settle() == []
         return str((await self.call("get_order", "GET", "/GetOrder", order)).json["message"])
 
