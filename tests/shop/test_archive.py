@@ -1,0 +1,269 @@
+"""Absence is never concluded from a maximum: late, forged and lost numbers, moves that race, archives that are too old.
+
+Faults 1 to 6 and 10, of a restore, a replay or a forged event. Most run with arrays of 4 and 2, and of 64 and 32.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from bson import Int64
+
+from shop import billing, mongo
+from shop.archive import DEPOSITS, PAID_BASKETS
+from shop.errors import Contradiction, Unavailable
+from shop.process.settings import ArrayLimits
+from shop.schema.events_pb2 import PAID
+from tests.shop.commands import counted
+from tests.shop.test_billing import account, audit, decide, deposit, funded, requested
+
+pytestmark = pytest.mark.usefixtures("shop", "limits")
+
+
+@pytest.fixture(params=[(64, 32), (4, 2)], ids=["64/32", "4/2"])
+def limits(request: pytest.FixtureRequest, configure: Callable[..., None]) -> ArrayLimits:
+    """Set the arrays' limits."""
+    limits = ArrayLimits(*request.param)
+    configure(array_limits=limits)
+    return limits
+
+
+async def pay(*numbers: int) -> None:
+    """Have these paid, in this order."""
+    for number in numbers:
+        decided = await decide(requested(number))
+        assert decided is not None
+        assert decided.outcome == PAID
+
+
+async def archive(name: str) -> list[mongo.Document]:
+    """Return an archive in the order of its positions."""
+    return await mongo.collection("billing", name).find({"user": "Pavel"}, sort=[("position", 1)]).to_list()
+
+
+async def test_01_a_number_that_comes_late_is_charged(limits: ArrayLimits) -> None:
+    """Numbers 1..4 and 6..70 are paid, then comes 5: it was refused 422 for ever."""
+    await funded(10_000)
+    await pay(1, 2, 3, 4, *range(6, 71))
+    assert (await account())["archived_through"] >= 6
+    await pay(5)
+    assert (await account())["balance"] == 10_000 - 700
+    await audit()
+
+
+async def test_01_a_replay_after_much_newer_history_is_answered_as_ever(limits: ArrayLimits) -> None:
+    """70 of 70 were refused when 64 newer payments came before their replay."""
+    await funded(10_000)
+    first = [await decide(requested(number)) for number in range(1, 2 * limits.limit)]
+    await pay(*range(1_000, 1_000 + limits.limit))
+    assert [await decide(requested(number)) for number in range(1, 2 * limits.limit)] == first
+    await audit()
+
+
+async def test_02_a_forged_high_number_locks_nobody_out(limits: ArrayLimits) -> None:
+    """One event with number 10^9 made every payment fail from the 64th on."""
+    await funded(10_000)
+    await decide(requested(10**9, basket="e" * 24))
+    await pay(*range(1, 2 * limits.limit + 2))
+    assert (await account())["archived_through"] == 10**9
+    await audit()
+
+
+async def test_03_a_number_given_again_by_restored_orders_is_charged_for_its_new_basket(limits: ArrayLimits) -> None:
+    """GetBasket gives number 2 again while billing has archived it: the customer was locked out."""
+    await funded(10_000)
+    await pay(*range(1, limits.limit + 1))
+    again = await decide(requested(2, basket="f" * 24))
+    assert again is not None
+    assert again.outcome == PAID
+    assert (await account())["balance"] == 10_000 - 10 * (limits.limit + 1)
+    await audit()
+
+
+async def test_04_of_many_moves_of_the_same_entries_one_counts(limits: ArrayLimits) -> None:
+    """Out of order, `archived_through` stays as it was; the sum was counted by each of many deliveries."""
+    await funded(10_000)
+    await pay(10**6)  # archived first, so the highest number never rises again
+    await pay(*range(1, limits.limit))
+    for number in range(limits.limit, limits.limit + 2 * limits.batch + 2):
+        decisions = await asyncio.gather(*(billing.decide(requested(number)) for _ in range(10)))
+        await asyncio.gather(*(PAID_BASKETS.bound(decision.account) for decision in decisions))
+    archived = (await account())["archived"]
+    entries = await archive("paid_baskets")
+    assert (archived["paid_baskets"], archived["paid"]) == (len(entries), 10 * len(entries))
+    assert [entry["position"] for entry in entries] == list(range(1, len(entries) + 1))
+    await audit()
+
+
+async def test_05_an_old_key_is_not_credited_again_when_the_archive_is_too_old(
+    limits: ArrayLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The archive is of an older backup than the accounts: 503, and the log says what to do."""
+    await billing.create_user("Pavel")
+    for number in range(2 * limits.limit):
+        await deposit("Pavel", 10, f"key {number}")
+    before = await account()
+    assert before["archived"]["deposits"] > limits.batch
+    last_move = {"user": "Pavel", "position": {"$gt": Int64(limits.batch)}}
+    await mongo.collection("billing", "deposits").delete_many(last_move)
+    lost = f"key {limits.batch}"
+    for key in (lost, "a new key"):
+        with pytest.raises(Unavailable, match="history is not complete") as refused:
+            await deposit("Pavel", 10, key)
+        assert not refused.value.repeat_safe
+    assert (await deposit("Pavel", 10, "key 0")).replayed  # presence needs no proof
+    assert await account() == before
+    assert "Restore both as of one moment" in caplog.text
+
+
+async def test_05_no_move_hides_what_the_archive_lacks(limits: ArrayLimits) -> None:
+    """Deposits without a key go on; the array grows rather than that a gap is built over."""
+    await billing.create_user("Pavel")
+    for number in range(2 * limits.limit):
+        await deposit("Pavel", 10, f"key {number}")
+    await mongo.collection("billing", "deposits").delete_many({"position": {"$gt": Int64(limits.batch)}})
+    for _ in range(2 * limits.limit):
+        await deposit("Pavel", 10)
+    with pytest.raises(Unavailable, match="history is not complete"):
+        await deposit("Pavel", 10, f"key {limits.batch}")
+    assert (await account())["balance"] == 40 * limits.limit
+
+
+async def test_a_basket_is_not_charged_again_when_the_archive_is_too_old(limits: ArrayLimits) -> None:
+    """The same for paid baskets: neither charged nor refused for good."""
+    await funded(10_000)
+    await pay(*range(1, 2 * limits.limit + 1))
+    await mongo.collection("billing", "paid_baskets").delete_many({"position": {"$gt": Int64(limits.batch)}})
+    before = await account()
+    with pytest.raises(Unavailable, match="history is not complete"):
+        await billing.decide(requested(limits.batch + 1))
+    assert await account() == before
+    await pay(1)  # it is there
+
+
+async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(limits: ArrayLimits) -> None:
+    """The accounts are of an older backup than the archive: what they never moved is neither paid nor unpaid."""
+    await funded(10_000)
+    await pay(*range(1, limits.limit + 1))
+    users = mongo.collection("billing", "users")
+    older = await account()
+    await pay(*range(limits.limit + 1, 2 * limits.limit + 1))
+    await users.replace_one({"_id": "Pavel"}, {**older, "archived_through": Int64(10**6)})
+    moved_since = older["paid_baskets"][0]["number"] + len(older["paid_baskets"])
+    with pytest.raises(Unavailable):
+        await billing.decide(requested(moved_since))
+    assert (await account())["balance"] == older["balance"]
+
+
+async def test_a_look_costs_one_lookup_and_the_update_again(limits: ArrayLimits) -> None:
+    """Two round trips more than for a number above `archived_through`, whatever the history; a duplicate costs one."""
+    await funded(10_000)
+    await pay(*range(1, 2 * limits.limit + 1))
+    async with counted() as commands:
+        await billing.decide(requested(1))
+        assert commands.names == ["findAndModify", "find"]
+        commands.names.clear()
+        await billing.decide(requested(1, basket="f" * 24))
+        assert commands.names == ["findAndModify", "find", "findAndModify"]
+        commands.names.clear()
+        await billing.deposit("Pavel", 10, "a new key")
+        assert commands.names == ["findAndModify"]
+
+
+async def test_the_look_is_of_this_user_in_the_session_of_the_update(limits: ArrayLimits) -> None:
+    """It sees at least what the update saw; another user's basket of the same id is nobody else's."""
+    await funded(10_000)
+    await pay(*range(1, limits.limit + 1))
+    await mongo.collection("billing", "paid_baskets").insert_one(
+        {**(await archive("paid_baskets"))[0], "_id": "other", "user": "Olga", "basket": billing.ObjectId("d" * 24)}
+    )
+    async with counted() as commands:
+        decision = await billing.decide(requested(1, basket="d" * 24))
+    assert decision.event is not None
+    update, look, again = commands.sent
+    assert look["filter"]["user"] == "Pavel"
+    assert update["lsid"] == look["lsid"] == again["lsid"]
+    assert "afterClusterTime" in look["readConcern"]
+
+
+class TestFailure:
+    """Whatever befalls a move, the answer is certain already."""
+
+    @pytest.mark.parametrize("error", [RuntimeError("a bug"), asyncio.CancelledError(), Unavailable("later")])
+    async def test_it_never_takes_the_answer_s_place(
+        self, monkeypatch: pytest.MonkeyPatch, error: BaseException, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Not even the function's deadline, which ends it by a cancellation."""
+
+        async def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(type(DEPOSITS), "_move", fail)
+        entries = [{"key": str(number), "sum": 1} for number in range(64)]
+        await DEPOSITS.bound({"_id": "Pavel", "deposits": entries})
+        assert "the next message tries again" in caplog.text
+
+
+class TestSuccessor:
+    """In sound operation billing has decided every attempt of a basket before (fault 6)."""
+
+    async def test_06_a_forged_attempt_is_refused_and_not_remembered(self) -> None:
+        """Attempt 2^62 of a sum that cannot be paid was remembered as a decline; the honest order then hung."""
+        await funded(100)
+        before = await account()
+        for attempt in (2, 3, 2**62, 2**63 - 2):
+            with pytest.raises(Contradiction, match="never declined"):
+                await billing.decide(requested(attempt=attempt, sum_=10**12))
+        assert await account() == before
+        await pay(1)
+
+    async def test_06_nothing_is_made_for_a_user_who_is_not_there(self) -> None:
+        """No document, not even an empty one."""
+        with pytest.raises(Contradiction):
+            await billing.decide(requested(attempt=2))
+        assert await mongo.collection("billing", "users").count_documents({}) == 0
+
+    async def test_06_an_attempt_follows_the_declined_one_of_its_basket(self) -> None:
+        """The next after a decline, of the same basket; no other."""
+        await funded(5)
+        await decide(requested())
+        for forged in (requested(attempt=3), requested(2, attempt=2, basket="f" * 24)):
+            with pytest.raises(Contradiction, match="never declined"):
+                await billing.decide(forged)
+        await billing.deposit("Pavel", 100, None)
+        decided = await decide(requested(attempt=2))
+        assert decided is not None
+        assert decided.outcome == PAID
+
+    async def test_the_same_basket_under_another_number_is_refused(self) -> None:
+        """An honest event has one number for ever."""
+        await funded(100)
+        await pay(1)
+        with pytest.raises(Contradiction, match="number 7"):
+            await billing.decide(requested(7, basket=f"{1:024x}"))
+
+
+class TestEpochs:
+    """After a restore of orders alone it asks for attempts that billing has left behind (fault 10)."""
+
+    async def test_10_an_older_attempt_of_a_later_epoch_is_refused(self) -> None:
+        """Answered 200, its order waited for ever; a dead letter is seen. Within one epoch it is an old delivery."""
+        await funded(5)
+        await decide(requested())
+        await decide(requested(attempt=2))
+        assert await decide(requested(attempt=1)) is None
+        again = requested(attempt=1)
+        again.epoch = 1
+        with pytest.raises(Contradiction, match="orders was restored"):
+            await billing.decide(again)
+
+    async def test_a_decision_of_a_later_epoch_remembers_it(self) -> None:
+        """So it is told apart from one before; in epoch 0 nothing is stored, as ever."""
+        await funded(15)
+        await pay(1)
+        later = requested(2)
+        later.epoch = 3
+        await decide(later)
+        document = await account()
+        assert "epoch" not in document["paid_baskets"][0]
+        assert document["declined"]["epoch"] == 3
