@@ -19,6 +19,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 QUICK := tests/functions tests/shop
 OTHERS := $(addprefix --ignore=,$(QUICK))
 
+# $(call option,seeds,SEEDS): --seeds='5' for SEEDS=5, nothing when there is none. What it may be, the program says.
+option = $(if $($(2)),--$(1)='$($(2))')
+
 export PORT
 
 .DEFAULT_GOAL := help
@@ -49,18 +52,18 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(PYTEST) $(OTHERS)
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 runs one again)
-	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.simulation $(call option,seeds,SEEDS) $(call option,first,FIRST) $(call option,seed,SEED)
 
 mutants: $(TESTABLE) ## Put known bugs into the code, one at a time: each must be found (MUTANTS=simulation or small for one list)
 	@case "$(MUTANTS)" in ""|simulation|small) ;; *) echo "MUTANTS is simulation or small, or nothing for both"; exit 2;; esac
-	@[ "$(MUTANTS)" = small ] || $(BIN)/python -m tests.simulation --mutants $(if $(SEEDS),--seeds $(SEEDS))
+	@[ "$(MUTANTS)" = small ] || $(BIN)/python -m tests.simulation --mutants $(call option,seeds,SEEDS)
 	@[ "$(MUTANTS)" = simulation ] || $(BIN)/python -m tests.mutants
 
 replay-proof: $(TESTABLE) ## Record 10,000 orders and replay them: nothing changes, unless a function has a bug
 	@$(BIN)/python -m tests.replay
 
 faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 for that order again)
-	@$(BIN)/python -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.faults $(call option,minutes,MINUTES) $(call option,seed,SEED)
 
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop

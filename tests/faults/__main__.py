@@ -4,7 +4,6 @@ One stack on a replica set of three; every round has its own customers, all of w
 Exit status 0 when nothing was lost, charged twice or contradicted; 1 otherwise.
 """
 
-import argparse
 import asyncio
 import logging
 import random
@@ -23,7 +22,9 @@ from tests.faults.replica_set import ReplicaSet
 from tests.faults.rounds import Round, play
 from tests.faults.system import System, running
 from tests.faults.topics import PAYMENTS, RESULTS
+from tests.options import Parser, minutes, whole
 
+_MOST_MINUTES = 7 * 24 * 60
 _KEPT = 50  # records of each partition that stay after a round, for a group that is reset to deliver once more
 
 
@@ -92,9 +93,11 @@ async def _run(minutes: float, seed: int) -> int:
 
 def main() -> int:
     """Play, and say how it went."""
-    parser = argparse.ArgumentParser(description="Break everything, again and again, under load")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="decides the order of the faults")
+    parser = Parser(description="Break everything, again and again, under load")
+    parser.add_argument("--minutes", type=minutes(_MOST_MINUTES), default=30.0)
+    parser.add_argument(
+        "--seed", type=whole(0, 10**12), default=random.randrange(10**6), help="decides the order of the faults"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.ERROR)  # Kafka's clients complain about the outages we make
     _say(f"{arguments.minutes:g} minutes of {len(ALL)} faults, seed {arguments.seed}")

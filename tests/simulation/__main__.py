@@ -1,12 +1,12 @@
 """`make simulate` and `make mutants`: many seeds on all cores, and what they found."""
 
-import argparse
 import signal
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.options import Parser, whole
 from tests.simulation.faults import Fault
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.simulation import Simulation
@@ -20,6 +20,11 @@ _BAR = 20
 
 _MOST_ANOMALIES = 3
 """After which a simulation ends: what is so broken is broken everywhere."""
+
+_COUNT = whole(1, 10_000_000)
+"""Seeds of one run: a month's worth."""
+
+_SEED = whole(1, 10**12)
 
 _STARTS = (1, 1_000_001, 2_000_001)
 """Seeds at which the hunt for a mutant begins: the average of three says more than one lucky seed."""
@@ -123,19 +128,23 @@ def _say(line: str, *, end: str = "\n") -> None:
 
 def main() -> None:
     """Simulate, or hunt mutants; exit 1 when a promise was broken, or a mutant was not caught."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser = Parser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument(
-        "--seeds", type=int, help="how many seeds (1000), or with --mutants at most how many each (3000)"
+        "--seeds", type=_COUNT, help="how many seeds (1000), or with --mutants at most how many each (3000)"
     )
-    parser.add_argument("--first", type=int, default=1, help="the first seed")
-    parser.add_argument("--seed", type=int, help="one seed alone; its history is printed when it fails")
+    parser.add_argument("--first", type=_SEED, help="the first seed (1)")
+    parser.add_argument("--seed", type=_SEED, help="one seed alone; its history is printed when it fails")
     parser.add_argument("--mutants", action="store_true", help="run with each known bug until it is caught")
     wanted = parser.parse_args()
+    if wanted.seed is not None and (wanted.seeds is not None or wanted.first is not None):
+        parser.error("--seed runs one seed: leave --seeds and --first out")
+    if wanted.mutants and (wanted.seed is not None or wanted.first is not None):
+        parser.error("--mutants begins at seeds of its own: leave --seed and --first out")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: the workers' mongods too
     try:
         if wanted.mutants:
             sys.exit(not hunt_mutants(wanted.seeds or 3000))
-        first, count = (wanted.first, wanted.seeds or 1000) if wanted.seed is None else (wanted.seed, 1)
+        first, count = (wanted.first or 1, wanted.seeds or 1000) if wanted.seed is None else (wanted.seed, 1)
         sys.exit(not simulate(first, count))
     except KeyboardInterrupt:
         sys.exit(130)
