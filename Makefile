@@ -8,7 +8,7 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=sho
 
 # A lock names everything, so nothing is resolved: pip looks for the newest `coverage[toml]` beside the locked `coverage`,
 # and refuses the lock on the day that there is a newer one.
-INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes --no-deps -r
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes --no-deps -r
 
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
@@ -25,10 +25,23 @@ option = $(if $($(2)),--$(1)='$($(2))')
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test simulate mutants replay-proof faults check schema fmt lock clean
+.PHONY: help run demo bench test simulate mutants replay-proof faults check schema fmt lock clean placed
 
-help: ## List these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## List these verbs, and the settings of make run
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo; echo 'Settings of make run, in the environment or after the verb (make run PORT=80), with their defaults:'
+	@sed -n 's/^#:/ /p' $(firstword $(MAKEFILE_LIST))
+
+#: PORT=8080                  where customers call; a port of 0 is any free one, here and below
+#: LOCAL_DIR=.stack           the folder of its data and logs; make demo and make clean go by it, too
+#: MONGODB_PORT=17117         where mongod listens
+#: KAFKA_PORT=19092           where Kafka listens
+#: SINK_PORT=18081            where the KafkaSinks listen
+#: MONGODB_URI=               a replica set to set up and use instead, if USE_MONGODB_URI=1 says so
+#: KAFKA_BOOTSTRAP_SERVERS=   a Kafka to use instead, if USE_KAFKA_BOOTSTRAP_SERVERS=1 says so
+#: LOG=                       1: print what the functions log, too
+#: KAFKA_JARS=                where Kafka's jars are kept, if not in .venv
+#: PYTHON=python3             the Python that .venv is made with
 
 run: $(RUNNABLE) ## Run everything on this machine, at http://127.0.0.1:8080 (PORT=80 for another port)
 	@exec $(BIN)/python -m local
@@ -41,7 +54,7 @@ test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
 	@$(PYTEST) $(OTHERS)
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
-	$(BIN)/pip --disable-pip-version-check check # the locks are complete
+	$(BIN)/python -m pip --disable-pip-version-check check # the locks are complete
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -76,7 +89,7 @@ fmt: $(TESTABLE) ## Format the code and mend what the linter can
 	$(BIN)/ruff format
 
 lock: $(VENV)/made ## Lock the dependencies of pyproject.toml anew, with hashes
-	$(BIN)/pip install --disable-pip-version-check --quiet uv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
 	for extras in "functions" "local --extra local" "dev --extra local --extra dev"; do \
 	  set -- $$extras; file=requirements/$$1.txt; shift; \
 	  $(BIN)/uv pip compile -q pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes \
@@ -99,12 +112,22 @@ $(VENV)/local.done: requirements/local.txt $(VENV)/made
 
 # The `orders` command, and the project's packages by name from any folder.
 $(BIN)/orders: pyproject.toml | $(VENV)/local.done
-	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/made:
+$(VENV)/made: | placed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or later is needed; $(PYTHON) is not. Name another one: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { \
-	  echo "Python's venv module is missing; install it: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "Python's venv module is missing; install it: apt-get install python3-venv"; exit 1; }
+	@mkdir -p $(VENV) && [ -w $(VENV) ] || { \
+	  echo "This folder cannot be written; copy the project to one that can, and run make there"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "$(VENV) could not be made, for the reason above"; rm -rf $(VENV); exit 1; }
 	@touch $@
+
+# The programs in a virtual environment name the folder that it was made in, and are found nowhere else.
+placed:
+	@[ ! -e $(VENV)/pyvenv.cfg ] || here="$$(pwd -P)/$(VENV)" awk ' \
+	  /^command = .* -m venv / { made = $$0; sub(/^.* -m venv /, "", made) } \
+	  END { if (made && made != ENVIRON["here"]) { print "This folder was moved, or is a copy of " made; exit 1 } } \
+	' $(VENV)/pyvenv.cfg || { echo "Install what it needs anew: rm -rf $(VENV), then run make again"; exit 1; }

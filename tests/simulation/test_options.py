@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 WRONG_NUMBERS = ("-5", "0", "abc", "1.5", "1e3", "٣", "9" * 5000, "1 2", "--seed")
 
