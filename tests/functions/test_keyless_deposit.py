@@ -1,0 +1,137 @@
+"""A deposit without a key that ended midway is unknown, whatever ended it: an obedient client never pays in twice."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from local.mongodb import Mongod
+from local.ports import Ports
+from shop import billing, edge, mongo
+from shop.archive import DEPOSITS
+from tests.asgi import Answer
+from tests.functions.conftest import Client
+from tests.processes import shop_serve
+
+DEPOSIT = {"user": "Pavel", "sum": 10}
+
+
+def is_unknown(answer: Answer) -> bool:
+    """Tell whether an answer says that it is unknown, and does not ask for a repeat."""
+    told = all(word in answer.message for word in ("unknown", "GET /GetUser", "Idempotency-Key"))
+    return answer.status == 503 and told and "retry-after" not in answer.headers
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, *, then: BaseException | None = None) -> None:
+    """Let the deposit be made, and the answer of MongoDB not come back: never, or as this error."""
+    real = billing._credit_it
+
+    async def deposit(*args: Any) -> Any:
+        users = billing._users()
+        await users.find_one_and_update({"_id": "Pavel"}, real(10, None, billing.Moved()))
+        if then is not None:
+            raise then
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(billing, "_deposit", deposit)
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError("a bug"), asyncio.CancelledError()], ids=repr)
+async def test_14_whatever_ends_it_midway_is_unknown(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    """The function's own deadline, a bug, a cancellation. 500 said: repeat the request later."""
+    await client.user()
+    slow(monkeypatch, then=error)
+    if error is None:
+        monkeypatch.setattr(billing, "_deposit", _beyond_the_deadline(billing._deposit))
+    answer = await client.post("/DepositCash", DEPOSIT)
+    assert is_unknown(answer), answer
+    monkeypatch.undo()
+    assert await client.balance() == 10
+
+
+def _beyond_the_deadline(deposit: Callable[..., Any]) -> Callable[..., Any]:
+    async def cut(*args: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(0.3, task.cancel)  # as asyncio.timeout does when the time is up
+        return await deposit(*args)
+
+    return cut
+
+
+async def test_14_with_a_key_a_repeat_is_safe_and_asked_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same end, and the repeat finds the key."""
+    await client.user()
+
+    async def deposit(*_: Any) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr(billing, "_deposit", deposit)
+    answer = await client.post("/DepositCash", DEPOSIT, Idempotency_Key="a")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), asyncio.CancelledError()], ids=repr)
+async def test_14_what_fails_after_it_was_made_does_not_take_its_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Archiving comes after the deposit: its failure answered 500, or 503 with Retry-After, for a deposit made."""
+    await client.user()
+
+    async def move(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(type(DEPOSITS), "_move", move)
+    for _ in range(65):
+        assert (await client.post("/DepositCash", DEPOSIT)).status == 200
+    assert await client.balance() == 650
+
+
+@pytest.fixture
+async def held_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
+    """Run a mongod whose commands can be held."""
+    folder = tmp_path_factory.mktemp("held")
+    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.mark.timeout(120)
+async def test_14_a_process_that_freezes_in_the_middle_does_not_ask_for_a_repeat(
+    client: Client, mongod: Mongod, held_mongod: Mongod, configure: Callable[..., None]
+) -> None:
+    """MongoDB holds the update for 0.7 s, the process is stopped at 0.3 s for longer than its deadline."""
+    await mongo.close()
+    configure(mongodb_uri=held_mongod.uri)
+    from shop.setup import setup
+
+    await setup()
+    await client.user()
+    async with shop_serve("deposit_cash", MONGODB_URI=held_mongod.uri, FUNCTION_TARGET="deposit_cash") as process:
+        body = json.dumps(DEPOSIT).encode()
+        assert (await process.send("POST", "/DepositCash", body)).status == 200
+        held = {
+            "failCommands": ["findAndModify"],
+            "appName": "deposit_cash",
+            "blockConnection": True,
+            "blockTimeMS": 700,
+        }
+        await mongo.client().admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=held)
+        asking = asyncio.create_task(process.send("POST", "/DepositCash", body))
+        await asyncio.sleep(0.3)
+        process.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(edge.DEADLINE_S + 1)
+        finally:
+            process.process.send_signal(signal.SIGCONT)
+        answer = await asking
+    balance = await client.balance()
+    assert balance == 20
+    assert answer.status == 200 or is_unknown(answer), answer
+    await mongo.close()
