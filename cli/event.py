@@ -141,7 +141,7 @@ def send(
     """
     places: Places = ctx.obj
     url, recording = destination(places, to, to_url), Recording(file)
-    now = _epoch(places, to)
+    now = _epoch(places, to, matters=not all_epochs)
     chosen = choose(recording, now, all_epochs=all_epochs or new)
     target = Target(url)
     sent = Sent(target, times * len(chosen.numbers), "new events" if new else "events again", chosen.older)
@@ -164,10 +164,11 @@ def send(
         raise typer.Exit(CHECK_FAILED)
 
 
-def _epoch(places: Places, consumer: str | None) -> int | None:
+def _epoch(places: Places, consumer: str | None, *, matters: bool) -> int | None:
     """Return the epoch that events would come into; None when nothing says where the databases are."""
     if not places.knows_mongodb:
-        note("nothing says where MongoDB is, so it is not known which events are of before a restore")
+        if matters:
+            note("nothing says where MongoDB is, so it is not known which events are of before a restore")
         return None
     with Databases(places) as databases:
         return current(databases, consumer)

@@ -20,7 +20,7 @@ from cli import topics
 from cli.databases import Databases
 from cli.epochs import choose, current
 from cli.events import Recording
-from cli.options import AllEpochs, Concurrency, Json, Rate, To, ToUrl, destination, no_nan, seconds
+from cli.options import AllEpochs, Concurrency, Json, Rate, To, ToUrl, destination, seconds
 from cli.output import CHECK_FAILED, NotReachable, WrongUse, note, progress, show_json
 from cli.places import CONSUMERS, Places
 from cli.sending import Answer, Target, send_all
@@ -42,12 +42,8 @@ def replay(
     to_url: ToUrl = None,
     twice: Annotated[bool, typer.Option("--twice", help="Deliver the whole file twice.")] = False,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Deliver in an order of chance.")] = False,
-    drop: Annotated[
-        float, typer.Option(min=0, max=1, callback=no_nan, help="Leave out each delivery with this probability.")
-    ] = 0,
-    duplicate: Annotated[
-        float, typer.Option(min=0, max=1, callback=no_nan, help="Double each delivery with this probability.")
-    ] = 0,
+    drop: Annotated[float, typer.Option(min=0, max=1, help="Leave out each delivery with this probability.")] = 0,
+    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Double each delivery with this probability.")] = 0,
     concurrency: Concurrency = 50,
     rate: Rate = None,
     seed: Annotated[int | None, typer.Option(help="What chance goes by; the same seed, the same deliveries.")] = None,

@@ -23,8 +23,8 @@ def checked(url: str, said: str) -> str:
         raise wrong(f"{scheme!r} cannot be spoken; write http:// or https://")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        _check_host(host, parts.netloc)
+        _check_host(parts.hostname, parts.netloc)
+        port = parts.port
     except UnicodeError:
         raise wrong("no host can be called so") from None
     except ValueError as error:
@@ -40,16 +40,16 @@ def checked(url: str, said: str) -> str:
 
 def _check_host(host: str | None, netloc: str) -> None:
     """Raise ValueError for a host that cannot be one."""
-    if not host:
-        raise ValueError("there is no host in it")
     if "[" in netloc:
         try:
-            ipaddress.IPv6Address(host)
+            ipaddress.IPv6Address(host or "")
         except ValueError:
             raise ValueError(f"{host!r} is no IPv6 address") from None
         return
     if netloc.rpartition("@")[2].count(":") > 1:
         raise ValueError("an IPv6 address is written in brackets, such as http://[::1]:8080")
+    if not host:
+        raise ValueError("there is no host in it")
     encoded = host.encode("idna").decode()
     if not host.isascii():
         raise ValueError(f"write its host in ASCII: {encoded}")

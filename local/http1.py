@@ -231,7 +231,11 @@ class Client:
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop().writer.close()
+            writer = self._idle.pop().writer
+            if self._tls:
+                writer.transport.abort()  # closing in order would wait for the server, beyond the end of the loop
+            else:
+                writer.close()
 
 
 async def _read_response(reader: asyncio.StreamReader) -> tuple[Response, bool]:
