@@ -65,6 +65,9 @@ class Chosen:
     older: int
     """How many are of an older epoch, whether they are sent or not."""
 
+    left_out: bool
+    """Whether those are not sent, and there are some."""
+
 
 def choose(
     recording: Recording, now: int | None, *, all_epochs: bool, about: Callable[[Payment], None] = lambda _: None
@@ -105,4 +108,4 @@ def choose(
         note(f"{newer} of {len(recording)} events are of a newer epoch than {now}: no consumer takes them yet")
     if not numbers:
         raise WrongUse(f"nothing of {recording.file} is left to send")
-    return Chosen(numbers, older)
+    return Chosen(numbers, older, left_out=bool(older) and not all_epochs)

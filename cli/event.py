@@ -142,9 +142,11 @@ def send(
     places: Places = ctx.obj
     url, recording = destination(places, to, to_url), Recording(file)
     now = _epoch(places, to, matters=not all_epochs)
-    chosen = choose(recording, now, all_epochs=all_epochs or new)
+    chosen = choose(recording, None if new else now, all_epochs=all_epochs)
     target = Target(url)
-    sent = Sent(target, times * len(chosen.numbers), "new events" if new else "events again", chosen.older)
+    sent = Sent(
+        target, times * len(chosen.numbers), "new events" if new else "events again", chosen.older, chosen.left_out
+    )
     events = (recording[number] for _ in range(times) for number in chosen.numbers)
     with progress("sending", sent.total) as steps:
 
@@ -182,6 +184,7 @@ class Sent:
     total: int
     what: str
     older_epoch: int
+    left_out: bool
     answers: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -205,6 +208,8 @@ class Sent:
             return
         stopped_after = f"stopped; of {self.total} were " if halfway else ""
         typer.echo(f"{stopped_after}sent {sent} {self.what} to {url}: {count(self.answers) or 'none was answered'}")
+        if self.left_out:
+            typer.echo(f"left out {self.older_epoch} events of an older epoch")
         if halfway and open_:
             typer.echo(f"  {open_} more were on their way: whether they were taken is not known")
         for reason, number in self.reasons.most_common(_REASONS):

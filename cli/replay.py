@@ -100,7 +100,7 @@ def replay(
         chosen = choose(recording, current(databases, to), all_epochs=all_epochs, about=scope.add)
         deliveries = _deliveries(chosen.numbers, random.Random(seed), twice, shuffle, drop, duplicate)  # noqa: S311
         target = Target(url)
-        outcome = Outcome(target, len(recording), len(deliveries), seed, chosen.older)
+        outcome = Outcome(target, len(recording), len(deliveries), seed, chosen.older, chosen.left_out)
         if dry_run:
             outcome.show(json, "planned")
             return
@@ -166,6 +166,7 @@ class Outcome:
     deliveries: int
     seed: int
     older_epoch: int
+    left_out: bool
     seconds: float = 0.0
     applied: int = 0
     declined: int = 0
@@ -277,6 +278,8 @@ class Outcome:
             return
         for text in self._lines(moment):
             typer.echo(text)
+        if self.left_out:
+            typer.echo(f"left out {self.older_epoch} events of an older epoch")
 
     def _lines(self, moment: Moment) -> Iterator[str]:
         what = f"{self.deliveries} deliveries of {self.events} events to {self.target.url}, by seed {self.seed}"

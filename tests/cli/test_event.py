@@ -49,6 +49,20 @@ async def test_record_reads_several_topics_up_to_a_limit_and_an_age(
     assert run.json["recorded"] == {"payments": 0}
 
 
+async def test_a_topic_that_is_misspelt_is_named_and_a_former_recording_survives(
+    orders: Orders, customer: Customer, file: Path
+) -> None:
+    """Exit code 2, with the topics that there are: the file was emptied before it was known that it could be read."""
+    await customer.deposit(100)
+    await customer.order(10)
+    await orders("event", "record", "--topic", "payments", "-o", file)
+    former = lines(file)
+    run = await orders("event", "record", "--topic", "paiments", "-o", file)
+    assert run.code == 2
+    assert "Kafka has no topic 'paiments'; it has dead-letters, payments, results" in run.err
+    assert lines(file) == former != []
+
+
 async def test_events_sent_again_change_nothing(orders: Orders, customer: Customer, file: Path) -> None:
     """The same ids again: three more deliveries, one charge."""
     await customer.deposit(100)
