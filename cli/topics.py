@@ -115,7 +115,8 @@ def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPartitio
     known = consumer.list_topics(timeout=CONNECT_TIMEOUT_S).topics
     for topic in topics:
         if topic not in known:
-            raise NoTopic(f"Kafka has no topic {topic!r}; it has {', '.join(sorted(known)) or 'none'}")
+            ours = sorted(name for name in known if not name.startswith("__"))  # those are Kafka's own
+            raise NoTopic(f"Kafka has no topic {topic!r}; it has {', '.join(ours) or 'none'}")
     return [TopicPartition(topic, partition) for topic in topics for partition in sorted(known[topic].partitions)]
 
 
