@@ -24,7 +24,10 @@ name one each. ORDERS_DATABASE, BILLING_DATABASE and NOTIFY_DATABASE rename the 
 def main() -> None:
     """Do what the arguments say. Exit 0: done; 1: some of it could not be done; 2: wrong arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m shop.setup", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m shop.setup",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(SERVICES)}; none: all")
     verbs = parser.add_mutually_exclusive_group()

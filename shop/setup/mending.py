@@ -45,15 +45,17 @@ async def mend(services: tuple[str, ...] = SERVICES) -> list[str]:
 
 
 async def _mend(databases: Databases, wanted: Collection, index: Index) -> list[str]:
-    """Mend one collection: look again until a look finds nothing that may go."""
+    """Mend one collection: look again until a look finds nothing that may go.
+
+    What was found and could not be removed was ordered in between: then another one of its group may go.
+    """
     database = databases[wanted.service]
     for _ in range(_LOOKS):
         groups = await find(database, wanted.name, index, _GROUPS)
-        removed = 0
-        for documents in groups:
-            for document in await _superfluous(databases, wanted, documents):
-                removed += await _remove(database, wanted, document)
-        if not removed:
+        superfluous = [document for group in groups for document in await _superfluous(databases, wanted, group)]
+        for document in superfluous:
+            await _remove(database, wanted, document)
+        if not superfluous:
             return [f"{database.name}.{wanted.name}: {name_all(index, documents)}" for documents in groups]
     return [f"{database.name}.{wanted.name} has more duplicates; run it again"]
 
@@ -86,10 +88,8 @@ async def _billing_knows(billing: AsyncDatabase[Document], user: str, basket: Ob
     return await billing["paid_baskets"].find_one({"user": user, "basket": basket}, {"_id": 1}) is not None
 
 
-async def _remove(database: AsyncDatabase[Document], wanted: Collection, document: Document) -> int:
+async def _remove(database: AsyncDatabase[Document], wanted: Collection, document: Document) -> None:
     condition = _NEVER_ORDERED if wanted.name == "baskets" else {}
     key = {"_id": document["_id"], "user": document["user"]}
-    removed = (await database[wanted.name].delete_one({**key, **condition})).deleted_count
-    if removed:
+    if (await database[wanted.name].delete_one({**key, **condition})).deleted_count:
         _log.info("%s.%s: removed %s of user %s", database.name, wanted.name, document["_id"], document["user"])
-    return removed

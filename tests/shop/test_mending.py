@@ -1,0 +1,178 @@
+"""`--mend` removes the duplicates that nobody can have been charged for, and nothing else, while functions run."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Int64, ObjectId
+from pymongo.errors import PyMongoError
+
+from shop import mongo, orders, readiness
+from shop.errors import NotFound
+from shop.setup import mend, mending, setup
+from shop.setup.making import NotSetUp
+
+pytestmark = pytest.mark.usefixtures("empty")
+
+AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
+
+
+async def insert(status: str = "open", attempt: int = 0, *, user: str = "Pavel", number: int = 1) -> ObjectId:
+    """Make a basket, whatever else there is."""
+    basket = {"_id": ObjectId(), "user": user, "number": Int64(number), "status": status, "attempt": Int64(attempt)}
+    await mongo.collection("orders", "baskets").insert_one(basket)
+    return basket["_id"]
+
+
+async def left(user: str = "Pavel") -> list[ObjectId]:
+    """Return the ids of a user's baskets."""
+    return [basket["_id"] for basket in await mongo.collection("orders", "baskets").find({"user": user}).to_list()]
+
+
+async def test_of_baskets_that_were_never_ordered_the_first_stays() -> None:
+    """Then the unique index can be made; other numbers and users are left alone."""
+    first = await insert()
+    for _ in range(10):
+        await insert()
+    second, other = await insert(number=2), await insert(user="Olga")
+    assert await mend() == []
+    assert await left() == [first, second]
+    assert await left("Olga") == [other]
+    await setup()
+    assert await readiness.problem("orders", 5) is None
+
+
+@pytest.mark.parametrize(("status", "attempt"), [("open", 1), ("ordered", 1), ("ordered", 3), ("paid", 1)])
+async def test_the_one_that_was_ordered_stays(status: str, attempt: int) -> None:
+    """Declined, on its way or paid: whoever ordered it may ask about it, or have been charged."""
+    await insert()
+    ordered = await insert(status, attempt)
+    await insert()
+    assert await mend() == []
+    assert await left() == [ordered]
+
+
+@pytest.mark.parametrize("one", [("open", 1), ("ordered", 1), ("paid", 1)])
+@pytest.mark.parametrize("other", [("open", 2), ("ordered", 1), ("paid", 1)])
+async def test_two_that_were_ordered_are_for_somebody_to_decide(one: tuple[str, int], other: tuple[str, int]) -> None:
+    """Both stay, named; those beside them that were not go."""
+    both = [await insert(*one), await insert(*other)]
+    await insert()
+    (told,) = await mend()
+    assert await left() == both
+    assert told == (
+        f"orders.baskets: user Pavel, number 1: {both[0]} (status {one[0]}, attempt {one[1]}), "
+        f"{both[1]} (status {other[0]}, attempt {other[1]})"
+    )
+
+
+PAID = {"number": Int64(1), "attempt": Int64(1), "sum": Int64(10)}
+
+
+@pytest.mark.parametrize("where", ["paid_baskets", "declined", "archive"])
+async def test_one_that_billing_has_decided_about_stays(where: str) -> None:
+    """It was ordered before orders was restored; the money hangs on it though it looks new."""
+    new, charged = await insert(), await insert()
+    users = mongo.collection("billing", "users")
+    if where == "paid_baskets":
+        await users.insert_one({"_id": "Pavel", "paid_baskets": [{**PAID, "basket": charged}]})
+    elif where == "declined":
+        await users.insert_one({"_id": "Pavel", "declined": {**PAID, "basket": charged}})
+    else:
+        await mongo.collection("billing", "paid_baskets").insert_one({"user": "Pavel", **PAID, "basket": charged})
+    assert await mend() == []
+    assert await left() == [charged]
+    assert new not in await left()
+
+
+async def test_what_another_user_was_charged_for_does_not_count() -> None:
+    """Billing is asked about this user."""
+    first, second = await insert(), await insert()
+    await mongo.collection("billing", "users").insert_one({"_id": "Olga", "paid_baskets": [{**PAID, "basket": second}]})
+    assert await mend() == []
+    assert await left() == [first]
+
+
+async def test_without_billing_nothing_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether money hangs on a basket is unknown then."""
+    both = [await insert(), await insert()]
+    monkeypatch.setenv(
+        "BILLING_MONGODB_URI", "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
+    )
+    with pytest.raises(PyMongoError, match=r"127\.0\.0\.1:9"):
+        await mend()
+    assert await left() == both
+
+
+async def test_a_basket_that_is_ordered_between_the_look_and_the_removal_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The removal is conditional; the next look then removes the other one."""
+    first, second = await insert(), await insert()
+    find = mending.find
+
+    async def find_then_order(*args: Any) -> list[list[mongo.Document]]:
+        found = await find(*args)
+        if found and args[1] == "baskets":
+            await orders.order("Pavel", str(second), 10, attempt=1)
+        return found
+
+    monkeypatch.setattr(mending, "find", find_then_order)
+    assert await mend() == []
+    assert await left() == [second]
+    with pytest.raises(NotFound):
+        await orders.order("Pavel", str(first), 10, attempt=1)
+
+
+async def test_beside_customers_and_beside_itself_one_basket_stays_and_every_order_too() -> None:
+    """Four run at once while customers order whatever basket they hold: what was accepted is there afterwards."""
+    users = [f"user {n}" for n in range(15)]
+    held = {user: [str(await insert(user=user)) for _ in range(6)] for user in users}
+    accepted: dict[str, set[str]] = {user: set() for user in users}
+
+    async def customer(user: str, basket: str, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        try:
+            await orders.order(user, basket, 10, attempt=1)
+        except NotFound:
+            return
+        accepted[user].add(basket)
+
+    customers = [customer(user, held[user][n % 6], 0.01 * n) for n, user in enumerate(users)]
+    await asyncio.gather(mend(), mend(), mend(), mend(), *customers)
+    for user in users:
+        there = {str(basket) for basket in await left(user)}
+        assert len(there) == 1
+        assert accepted[user] <= there
+
+
+@pytest.mark.parametrize("name", ["paid_baskets", "deposits"])
+async def test_equal_entries_of_an_archive_become_one(name: str) -> None:
+    """Two moves at once inserted each of them; the one that has its position is the one that the account counts."""
+    archive = mongo.collection("billing", name)
+    entry = {"user": "Pavel", "key": "7f9c", "basket": ObjectId(), "sum": Int64(10), "at": AT}
+    await archive.insert_many([{**entry}, {**entry, "position": Int64(1)}, {**entry}])
+    await archive.insert_one({**entry, "user": "Olga"})
+    assert await mend() == []
+    assert [each.get("position") for each in await archive.find({"user": "Pavel"}).to_list()] == [1]
+    assert await archive.count_documents({}) == 2
+
+
+async def test_entries_of_an_archive_that_differ_are_for_somebody_to_decide() -> None:
+    """One key with two sums: which one counts, the deposits of the account may tell."""
+    archive = mongo.collection("billing", "deposits")
+    entry = {"user": "Pavel", "key": "7f9c", "sum": Int64(10), "at": AT}
+    await archive.insert_many([{**entry}, {**entry, "sum": Int64(11)}])
+    (told,) = await mend(("billing",))
+    assert told.startswith("billing.deposits: user Pavel, key 7f9c: ")
+    assert await archive.count_documents({}) == 2
+    with pytest.raises(NotSetUp, match="user Pavel, key 7f9c"):
+        await setup()
+
+
+async def test_only_the_services_named_are_mended() -> None:
+    """As for setup."""
+    both = [await insert(), await insert()]
+    assert await mend(("billing", "notify")) == []
+    assert await left() == both
