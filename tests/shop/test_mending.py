@@ -176,3 +176,25 @@ async def test_only_the_services_named_are_mended() -> None:
     both = [await insert(), await insert()]
     assert await mend(("billing", "notify")) == []
     assert await left() == both
+
+
+@pytest.mark.parametrize("highest", ["paid", "open"])
+async def test_two_paid_baskets_of_one_number_are_mended_by_hand_as_docs_setup_says(highest: str) -> None:
+    """Both stay, as both were charged; the index can be made, and the user goes on with the basket there was."""
+    await insert("paid", 1, number=1)
+    paid = await insert("paid", 1, number=1)
+    top = await insert("paid", 1, number=2) if highest == "paid" else await insert(number=2)
+    with pytest.raises(NotSetUp):
+        await setup()
+    (_,) = await mend()
+    baskets = mongo.collection("orders", "baskets")
+    free = 3
+    if highest == "open":
+        await baskets.update_one({"_id": top, "user": "Pavel"}, {"$set": {"number": Int64(3)}})
+        free = 2
+    await baskets.update_one({"_id": paid, "user": "Pavel", "status": "paid"}, {"$set": {"number": Int64(free)}})
+    await setup()
+    assert await readiness.problem("orders", 5) is None
+    current = await orders.current_basket("Pavel")
+    assert (current["number"], current["status"]) == (4 if highest == "paid" else 3, "open")
+    assert (current["_id"] == top) is (highest == "open")
