@@ -4,12 +4,14 @@ No mongos is at hand here: a stand-in takes the commands. That a real one would 
 listener of tests/statements.py, from MongoDB's documented rules.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pymongo.errors import OperationFailure
 
 from shop import mongo
+from shop.process import settings
 from shop.setup import setup, shard
 from shop.setup.databases import Databases
 from shop.setup.sharding import NotSharded
@@ -72,10 +74,12 @@ async def test_each_collection_is_sharded_by_its_user(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("empty")
-async def test_the_databases_are_sharded_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_databases_are_sharded_by_their_names(
+    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
+) -> None:
     """As the settings rename them."""
     mongos = Mongos()
-    monkeypatch.setenv("NOTIFY_DATABASE", "told")
+    configure(databases={**settings.get().databases, "notify": "told"})
     connect(monkeypatch, mongos)
     await shard(("notify",))
     assert [value for _, value, _ in mongos.sent] == ["told", "told.notifications"]
