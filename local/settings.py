@@ -64,7 +64,7 @@ class Settings:
             elif use is None and value is not None:
                 faults.append(
                     f"{name} is set, to {hosts(value)}. Nothing was done there: `make run` writes to it only when "
-                    f"USE_{name}=1 says so, too. To start one here instead: env -u {name} make run"
+                    f"USE_{name}=1 says so, too. To have one started here instead: unset {name}"
                 )
             return value
 
