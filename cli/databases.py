@@ -5,6 +5,7 @@ Repair goes the way of every order, through the events; a tool that could write 
 
 import os
 import warnings
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from pymongo.read_concern import ReadConcern
 
 from cli.output import WrongUse, note
 from cli.places import Places
-from shop.process.settings import Settings
+from shop.process.settings import Settings, WrongSettings
 
 Document = dict[str, Any]
 
@@ -31,8 +32,9 @@ class Databases:
     """The databases of `orders`, `billing` and `notify`, wherever each is."""
 
     def __init__(self, places: Places) -> None:
-        """Open the clients; nothing is asked yet. Raises WrongUse for a URI that cannot be one."""
+        """Open the clients; nothing is asked yet. Raises WrongUse for a URI or a name that cannot be one."""
         self._uris = places.mongodb_uris
+        self._names = _names()
         self._clients: dict[str, MongoClient[Document]] = {}
         for service, uri in self._uris.items():
             if uri not in self._clients:
@@ -41,7 +43,7 @@ class Databases:
     def collection(self, service: str, name: str, options: CodecOptions[Any] | None = None) -> Collection[Any]:
         """Return a collection; options say what its documents are read as."""
         database = self._clients[self._uris[service]].get_database(
-            Settings.read(os.environ).databases[service],
+            self._names[service],
             read_concern=ReadConcern("majority"),
             read_preference=ReadPreference.PRIMARY,
         )
@@ -63,6 +65,15 @@ class Databases:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _names() -> Mapping[str, str]:
+    """Return the databases of the services; what else the environment has is for functions."""
+    variables = {name: value for name, value in os.environ.items() if name.endswith("_DATABASE")}
+    try:
+        return Settings.read(variables).databases
+    except WrongSettings as error:
+        raise WrongUse(str(error)) from error
 
 
 def _client(uri: str, by: str) -> MongoClient[Document]:

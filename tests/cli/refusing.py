@@ -17,7 +17,7 @@ def _deployed() -> str:
 
 
 @aio.http
-@events.consumer(PaymentDecided)
+@events.consumer(PaymentDecided, notifications.SERVICE)
 async def notify_handler(decided: PaymentDecided) -> str:
     """Refuse for good, or for now, as the file says; without it do what the function does."""
     match _deployed():

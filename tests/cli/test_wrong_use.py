@@ -244,10 +244,11 @@ async def test_a_uri_of_mongodb_that_cannot_be_one_is_named(told_nothing: Orders
 
 
 async def test_a_database_that_cannot_be_called_so_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not MongoDB that does not answer."""
+    """Not MongoDB that does not answer; and what the functions would refuse to start with does not matter here."""
     monkeypatch.setenv("ORDERS_DATABASE", "a b")
+    monkeypatch.setenv("ARRAY_LIMIT", "abc")
     run = await Orders({"MONGODB_URI": "mongodb://127.0.0.1:1"})("event", "show", HEX)
-    refused(run, "a setting for MongoDB cannot be used", "database names")
+    refused(run, "ORDERS_DATABASE must be a database name")
 
 
 async def test_an_option_that_mongodb_does_not_know_is_said_to_be_ignored(told_nothing: Orders) -> None:
