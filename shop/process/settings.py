@@ -43,6 +43,10 @@ class Settings:
     mongodb_uri: str = "mongodb://127.0.0.1:27017/?directConnection=true"
     """The MongoDB to talk to. What the URI says of concerns, preference or time-outs is overridden in code."""
 
+    mongodb_uris: Mapping[str, str] = field(default_factory=dict)
+    """Where a service has a MongoDB of its own, for a command that reaches all three: `ORDERS_MONGODB_URI` and its
+    like."""
+
     databases: Mapping[str, str] = field(default_factory=lambda: {service: service for service in SERVICES})
     """The database of each service; `ORDERS_DATABASE` and its like rename one."""
 
@@ -69,6 +73,11 @@ class Settings:
         reading = _Reading(environment)
         settings = cls(
             mongodb_uri=reading.value("MONGODB_URI", _mongodb_uri, cls.mongodb_uri),
+            mongodb_uris={
+                service: uri
+                for service in SERVICES
+                if (uri := reading.value(f"{service.upper()}_MONGODB_URI", _mongodb_uri, ""))
+            },
             databases={
                 service: reading.value(f"{service.upper()}_DATABASE", _database, service) for service in SERVICES
             },

@@ -1,6 +1,5 @@
 """Reach the three databases for a command that somebody runs, wherever each of them is."""
 
-import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,10 +23,8 @@ class Databases:
     """
 
     def __init__(self) -> None:
-        self._uris = {
-            service: os.environ.get(f"{service.upper()}_MONGODB_URI") or settings.get().mongodb_uri
-            for service in SERVICES
-        }
+        told = settings.get()
+        self._uris = {service: told.mongodb_uris.get(service, told.mongodb_uri) for service in SERVICES}
         self._clients = {
             uri: AsyncMongoClient[Document](uri, appname=APPLICATION, tz_aware=True) for uri in set(self._uris.values())
         }

@@ -81,7 +81,7 @@ async def _look(databases: Databases, service: str) -> _Found:
     meta = await database["meta"].find_one({"_id": EPOCH_ID})
     hello = await databases.client(service).admin.command("hello")
     counts = [
-        f"{await database[collection.name].estimated_document_count()} {collection.name.replace('_', ' ')}"
+        f"{collection.name}: {await database[collection.name].estimated_document_count()}"
         for collection in of(service)
         if collection.user is not None
     ]

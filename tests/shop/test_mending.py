@@ -1,6 +1,7 @@
 """`--mend` removes the duplicates that nobody can have been charged for, and nothing else, while functions run."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,12 +95,10 @@ async def test_what_another_user_was_charged_for_does_not_count() -> None:
     assert await left() == [first]
 
 
-async def test_without_billing_nothing_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_billing_nothing_is_removed(configure: Callable[..., None]) -> None:
     """Whether money hangs on a basket is unknown then."""
     both = [await insert(), await insert()]
-    monkeypatch.setenv(
-        "BILLING_MONGODB_URI", "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
-    )
+    configure(mongodb_uris={"billing": "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"})
     with pytest.raises(PyMongoError, match=r"127\.0\.0\.1:9"):
         await mend()
     assert await left() == both

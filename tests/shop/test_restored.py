@@ -1,7 +1,7 @@
 """After a restore a new epoch begins in all three databases or in none, and what is ordered is asked for again."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from shop import mongo, orders, readiness
+from shop.messages import rfc3339
 from shop.setup import restored, restoring, setup
 from shop.setup.restoring import FUNCTIONS, NotRestored
 from shop.state import SERVICES
@@ -111,12 +112,12 @@ async def test_what_is_ordered_is_asked_for_at_once() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_when_one_cannot_be_read_nothing_is_changed(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_when_one_cannot_be_read_nothing_is_changed(service: str, configure: Callable[..., None]) -> None:
     """All three or none; the one that is away is named."""
     await setup()
     basket = await insert_basket("Pavel", "ordered", resend_at=datetime(2027, 1, 1, tzinfo=UTC))
     before = await mongo.collection("orders", "baskets").find_one({"_id": basket})
-    monkeypatch.setenv(f"{service.upper()}_MONGODB_URI", AWAY)
+    configure(mongodb_uris={service: AWAY})
     with pytest.raises(NotRestored, match=f"^{service} cannot be read, nothing was changed: 127.0.0.1:9"):
         await restored()
     assert await stored() == [None, None, None]
@@ -152,10 +153,10 @@ async def test_it_says_what_it_found(caplog: pytest.LogCaptureFixture) -> None:
     await mongo.collection("billing", "users").insert_one({"_id": "Pavel", "balance": Int64(0)})
     first = await restored()
     assert caplog.messages == [
-        "orders: epoch 0; 1 baskets",
-        "billing: epoch 0; 1 users, 0 paid baskets, 0 deposits",
-        "notify: epoch 0; 0 notifications",
-        f"epoch {first.epoch} begins, restored at {first.restored_at.isoformat(timespec='milliseconds')[:-6]}Z",
+        "orders: epoch 0; baskets: 1",
+        "billing: epoch 0; users: 1, paid_baskets: 0, deposits: 0",
+        "notify: epoch 0; notifications: 0",
+        f"epoch {first.epoch} begins, restored at {rfc3339(first.restored_at)}",
         "ordered baskets that are asked for again at once: 1",
     ]
     caplog.clear()

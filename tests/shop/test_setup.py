@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -457,12 +457,12 @@ async def test_an_index_with_other_options_is_named() -> None:
 
 @pytest.mark.usefixtures("empty")
 async def test_each_service_may_have_a_mongodb_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    configure: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that does not answer is named once, and the others are set up."""
     caplog.set_level(logging.INFO, "shop.setup")
     away = "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
-    monkeypatch.setenv("BILLING_MONGODB_URI", away)
+    configure(mongodb_uris={"billing": away})
     with pytest.raises(NotSetUp) as refused:
         await setup()
     assert len(refused.value.problems) == 1

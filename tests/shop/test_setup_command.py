@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 AWAY = "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
 
 
-def run(*arguments: str, uri: str = AWAY) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, uri: str = AWAY, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
         [sys.executable, "-m", "shop.setup", *arguments],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "MONGODB_URI": uri},
+        env={"PATH": os.environ["PATH"], "MONGODB_URI": uri, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -69,6 +69,14 @@ def test_wrong_arguments_are_exit_code_2_and_nothing_is_done(arguments: tuple[st
     done = run(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_a_setting_that_cannot_be_right_is_named() -> None:
+    """Before anything is done, and without the password that it may hold."""
+    done = run(BILLING_MONGODB_URI="mongodb://h:abc", ORDERS_DATABASE="a b")
+    assert done.returncode == 1
+    assert "BILLING_MONGODB_URI is not a MongoDB connection string" in done.stderr
+    assert "ORDERS_DATABASE must be a database name" in done.stderr
 
 
 @pytest.mark.parametrize("verb", [(), ("--restored",), ("--mend",), ("--shard",)])
