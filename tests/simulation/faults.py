@@ -50,6 +50,7 @@ class Fault(StrEnum):
     DELIVERY_DEAD = "source: gives up, dead letter redriven"
     DELIVERY_FORGOTTEN = "source: restarts and forgets the answer"
     DECISION_FORGED = "source: a forged decision, of another sum or user"
+    REQUEST_FORGED = "source: a forged request, of an attempt that cannot be yet"
 
     # To an HTTP request.
     ANSWER_LOST = "client: never sees the answer"
@@ -57,6 +58,10 @@ class Fault(StrEnum):
 
     HELD = "anything: held back while others overtake"
     TOPICS_REPLAYED = "both topics replayed from the earliest event"
+
+    # By operators.
+    RESTORED = "all databases restored to an earlier moment, a new epoch begun"
+    RESTORED_APART = "one database or archive restored alone, a new epoch begun"
 
 
 TO_READ = (
@@ -78,7 +83,8 @@ TO_DELIVERY = (
     Fault.DELIVERY_FORGOTTEN,
 )
 TO_DECISION = (*TO_DELIVERY, Fault.DECISION_FORGED)
-"""What is forged for billing is not here: who may write to the topics is a matter of deployment."""
+TO_REQUEST = (*TO_DELIVERY, Fault.REQUEST_FORGED)
+"""An attempt that could be is not forged for billing: who may write to the topics is a matter of deployment."""
 TO_CALL = (Fault.ANSWER_LOST, Fault.SENT_TWICE)
 
 

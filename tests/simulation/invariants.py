@@ -8,7 +8,7 @@ from bson import ObjectId
 from shop.messages import event_id, to_datetime
 from shop.mongo import Document
 from shop.schema.events_pb2 import PAID
-from tests.simulation.observer import Attempt, Holdings, Sent, Witness, holds
+from tests.simulation.observer import Attempt, Backup, Holdings, Sent, Witness, holds
 
 
 def check(witness: Witness, holdings: Holdings) -> None:
@@ -26,6 +26,45 @@ def check(witness: Witness, holdings: Holdings) -> None:
     _check_decisions(witness, charges, baskets)
     _check_notifications(witness, holdings.notifications)
     _check_answers(witness, baskets, holdings.accounts)
+
+
+def check_apart(witness: Witness, holdings: Holdings, before: Backup, restored: Backup) -> None:
+    """Check what holds even when a database was restored alone, which nothing can make right. Raises Anomaly.
+
+    `before` is what there was right before the latest restore, `restored` right after it.
+    """
+    for user in witness.users:
+        account, baskets = holdings.accounts.get(user, {}), holdings.of("baskets", user)
+        array: list[Document] = account.get("paid_baskets", [])
+        holds(len({charge["basket"] for charge in array}) == len(array), "a basket is charged at most once", array)
+        archived, made = account.get("archived", {}), account.get("deposits", [])
+        deposited = archived.get("deposited", 0) + sum(deposit["sum"] for deposit in made)
+        paid = archived.get("paid", 0) + sum(charge["sum"] for charge in array)
+        holds(account.get("balance", 0) == deposited - paid, "balance = deposits - paid", account)
+        holds(account.get("balance", 0) >= 0, "a balance is never negative", account)
+        known = {basket["_id"]: basket for basket in baskets}
+        for charge in array:
+            if charge.get("epoch", 0) == witness.epoch:  # charged since the restore
+                basket = known.get(charge["basket"])
+                right = basket is not None and basket["status"] != "open" and basket["attempt"] == charge["attempt"]
+                holds(right, "nothing is charged that orders has as declined or open", charge, basket)
+        unpaid = [basket for basket in baskets if basket["status"] != "paid"]
+        holds(len(unpaid) <= 1, "a user has one unpaid basket", baskets)
+        for basket in unpaid:
+            if basket["status"] == "ordered":
+                seen = (str(basket["_id"]), basket["attempt"]) in witness.refused
+                holds(seen, "nobody is locked out in silence", basket)
+        for name, key, entries in (("deposits", "key", made), ("paid_baskets", "basket", array)):
+            lost = _keys(before, name, user, key) - _keys(restored, name, user, key)
+            in_account = next((each for each in restored["users"] if each["_id"] == user), {})
+            if in_account == next((each for each in before["users"] if each["_id"] == user), {}):
+                lost -= {entry[key] for entry in in_account.get(name, [])}
+                again = lost & {entry[key] for entry in entries}
+                holds(not again, "nothing is done again that an archive has lost", again, account)
+
+
+def _keys(backup: Backup, name: str, user: str, key: str) -> set[object]:
+    return {entry[key] for entry in backup[name] if entry["user"] == user}
 
 
 def check_bounded(holdings: Holdings, most_paid: int, most_deposits: int) -> None:
@@ -183,7 +222,8 @@ def _check_answers(witness: Witness, baskets: Mapping[str, Document], accounts: 
         if sent.status == 404 and sent.call.function in ("deposit_cash", "get_user"):
             holds(not sent.had_account, "a user that was created is found", sent)
         if sent.call.function in ("create_order", "get_order"):
-            own = baskets[sent.call.fields["basket"]]["user"] == sent.call.user
+            basket = baskets.get(sent.call.fields["basket"])  # None: made in a time that a restore has undone
+            own = basket is not None and basket["user"] == sent.call.user
             possible = (200, 422, 503, None) if own else (404, 503, None)
             holds(sent.status in possible, "a basket is its user's own", sent)
     for sent in witness.granted("get_basket"):

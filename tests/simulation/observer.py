@@ -1,7 +1,7 @@
 """Look at a run from outside: at what was asked and answered, what went through Kafka, what the databases hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,7 +66,11 @@ class Witness:
         self.requested: dict[Attempt, PaymentRequested] = {}
         self.decided: dict[Attempt, PaymentDecided] = {}
         self.notified: dict[Attempt, PaymentDecided] = {}
-        self._contents: dict[tuple[str, str], tuple[Mapping[str, str], bytes]] = {}
+        self.refused: set[Attempt] = set()
+        """What a consumer could not take, in this epoch: its dead letter is seen by somebody."""
+
+        self.epoch = 0
+        self._contents: dict[tuple[str, str, int], tuple[Mapping[str, str], bytes]] = {}
         self._anomaly: Anomaly | None = None
 
     def sent(self, call: Call) -> Sent:
@@ -84,9 +88,11 @@ class Witness:
         The anomaly is kept for `raise_anomaly`: here it would be raised in the function that emits.
         """
         content = (headers, data)
-        first = self._contents.setdefault((headers["ce-type"], headers["ce-id"]), content)
+        first = self._contents.setdefault((headers["ce-type"], headers["ce-id"], event.epoch), content)
         if first != content:
             self._anomaly = Anomaly(f"nothing is emitted twice with other content: {first}: {content}")
+        if event.epoch != self.epoch:
+            return  # it was on its way when the databases were restored: it tells of the lost time
         attempt = (event.basket, event.attempt)
         if isinstance(event, PaymentDecided):
             self.decided[attempt] = event
@@ -97,6 +103,21 @@ class Witness:
         """Remember that a consumer answered 200."""
         if function == "notify_handler" and isinstance(event, PaymentDecided):
             self.notified[event.basket, event.attempt] = event
+
+    def remember(self) -> "Memory":
+        """Return what is known now, beside a backup."""
+        answered = {id(sent): replace(sent) for sent in self.calls if sent.status is not None}
+        return Memory(answered, dict(self.requested), dict(self.decided), dict(self.notified))
+
+    def forget(self, memory: "Memory", epoch: int) -> None:
+        """Go back to what was known at a backup: of whatever was answered since, nobody knows whether it is there."""
+        for sent in self.calls:
+            if id(sent) not in memory.answered:
+                sent.status, sent.body, sent.replayed = None, {}, False
+        self.requested, self.decided = dict(memory.requested), dict(memory.decided)
+        self.notified = dict(memory.notified)
+        self.refused.clear()
+        self.epoch = epoch
 
     def was_notified(self, event: PaymentRequested | PaymentDecided) -> bool:
         """Tell whether notify has answered 200 to a decision."""
@@ -110,6 +131,16 @@ class Witness:
     def granted(self, function: str) -> list[Sent]:
         """Return the calls of a function that were answered 200."""
         return [sent for sent in self.calls if sent.call.function == function and sent.status == 200]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the witness knew at the moment of a backup."""
+
+    answered: Mapping[int, Sent]
+    requested: Mapping[Attempt, PaymentRequested]
+    decided: Mapping[Attempt, PaymentDecided]
+    notified: Mapping[Attempt, PaymentDecided]
 
 
 # --- what the databases hold -----------------------------------------------------------------------------------------
@@ -130,6 +161,17 @@ class Holdings:
         return [document for document in getattr(self, name) if document["user"] == user]
 
 
+Backup = Mapping[str, list[Document]]
+"""Documents by the name of their collection."""
+
+OF_SERVICE: Mapping[str, tuple[str, ...]] = {
+    "orders": ("baskets",),
+    "billing": ("users", "paid_baskets", "deposits"),
+    "notify": ("notifications",),
+}
+"""The collections of each service."""
+
+
 def as_it_was(collection: AsyncCollection[Document]) -> AsyncCollection[Document]:
     """Return what a primary that was replaced has of a collection."""
     database = collection.database
@@ -144,6 +186,10 @@ class Databases:
         self._baskets, self._users = orders["baskets"], billing["users"]
         self._paid, self._deposits = billing["paid_baskets"], billing["deposits"]
         self._notifications = notify["notifications"]
+        self._all = {
+            collection.name: (collection, "_id" if collection is self._users else "user")
+            for collection in (self._baskets, self._users, self._paid, self._deposits, self._notifications)
+        }
 
     async def replace_primary(self, users: Iterable[str]) -> None:
         """Keep these users' baskets and accounts as they are, for a primary that learns of nothing any more."""
@@ -153,6 +199,21 @@ class Databases:
             await as_it_was(collection).delete_many({})
             if documents:
                 await as_it_was(collection).insert_many(documents)
+
+    async def backup(self, users: Iterable[str]) -> Backup:
+        """Return all that is held of these users, as of this moment."""
+        names = {"$in": list(users)}
+        return {name: await documents.find({user: names}).to_list() for name, (documents, user) in self._all.items()}
+
+    async def restore(self, users: Iterable[str], backup: Backup, collections: Iterable[str]) -> None:
+        """Put back what a backup has in these collections; the baskets that are ordered are due at once."""
+        names = {"$in": list(users)}
+        for name in collections:
+            documents, user = self._all[name]
+            await documents.delete_many({user: names})
+            if backup[name]:
+                await documents.insert_many(backup[name])
+        await self.make_due(users)
 
     async def make_due(self, users: Iterable[str]) -> int:
         """Let the time come when resend looks at the ordered baskets; return how many there are."""

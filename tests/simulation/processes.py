@@ -46,7 +46,7 @@ class Outside(Protocol):
     def store(self, headers: Mapping[str, str], data: bytes) -> None:
         """Store an event in its topic."""
 
-    def postpone(self, what: str, act: Callable[[], object]) -> None:
+    def postpone(self, what: str, act: Callable[[], object], *, to_topic: bool = False) -> None:
         """Let something happen at any later time: a command or event that was on its way when its sender gave up."""
 
     def note(self, line: str) -> None:
@@ -281,7 +281,8 @@ async def _post(headers: Mapping[str, str], data: bytes) -> int:
         case Fault.SINK_TIMES_OUT:
             raise TimeoutError
         case Fault.SINK_STORES_LATE:
-            outside.postpone(f"emission of {activity.process.name}", partial(outside.store, headers, data))
+            act = partial(outside.store, headers, data)
+            outside.postpone(f"emission of {activity.process.name}", act, to_topic=True)
             raise TimeoutError
     outside.store(headers, data)
     match hit.fault if hit else None:

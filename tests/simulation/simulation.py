@@ -5,20 +5,19 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest import mock
 
 from pymongo import AsyncMongoClient
 
 from local.mongodb import Mongod
 from local.ports import Ports
-from shop import mongo
 from shop.mongo import Document
+from shop.process import settings
 from shop.setup import setup
 from tests.simulation.faults import Faults, Hit
-from tests.simulation.invariants import check, check_bounded
+from tests.simulation.invariants import check_bounded
 from tests.simulation.observer import Anomaly, Databases
 from tests.simulation.processes import Fleet, fleet, seams
 from tests.simulation.world import World
@@ -70,9 +69,9 @@ class Simulation:
             try:
                 async with asyncio.timeout(_MOST_S):
                     await world.run()
-                    holdings = await self._databases.holdings(world.workload.users)
-                check(world.witness, holdings)
+                    await world.check()
                 if not faults.hits:
+                    holdings = await self._databases.holdings(world.workload.users)
                     check_bounded(holdings, world.longest_array("billing_handler"), world.longest_array("deposit_cash"))
             except Anomaly as broken:
                 anomaly = world.plain(str(broken))
@@ -136,8 +135,10 @@ async def simulation() -> AsyncIterator[Simulation]:
                 AsyncMongoClient[Document](server.uri, appname="observer", tz_aware=True) as observer,
                 fleet(server.uri) as processes,
             ):
-                with mock.patch.object(mongo, "client", return_value=observer):
-                    await setup()
+                before = settings.get()
+                settings.use(replace(before, mongodb_uri=server.uri))
+                await setup()
+                settings.use(before)
                 yield Simulation(processes, Databases(observer))
         finally:
             await server.stop()

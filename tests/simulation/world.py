@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 
@@ -18,11 +19,12 @@ from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
 from shop.process.settings import ArrayLimits
+from shop.readiness import Epoch
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
-from tests.simulation.faults import TO_CALL, TO_DECISION, TO_DELIVERY, Fault, Faults, Hit
-from tests.simulation.invariants import check_unchanged
-from tests.simulation.observer import Anomaly, Databases, Witness, holds, progress
-from tests.simulation.processes import Activity, Done, Fleet, Process, request
+from tests.simulation.faults import TO_CALL, TO_DECISION, TO_REQUEST, Fault, Faults, Hit
+from tests.simulation.invariants import check, check_apart, check_unchanged
+from tests.simulation.observer import OF_SERVICE, Anomaly, Backup, Databases, Memory, Witness, holds, progress
+from tests.simulation.processes import FIRST_EPOCH, Activity, Done, Fleet, Process, request
 from tests.simulation.workload import Call, Workload
 
 _KINDS = {kind.DESCRIPTOR.full_name: kind for kind in (PaymentRequested, PaymentDecided)}
@@ -40,6 +42,11 @@ _RETRIES = 3
 
 _MOST_STEPS = 5000
 """Of a run: ten times what the longest takes. Reaching it means that something repeats for ever."""
+
+_RESTORED_AT = datetime(2026, 11, 26, tzinfo=UTC)
+
+_APART = (*OF_SERVICE.values(), ("paid_baskets",), ("deposits",))
+"""What may be restored alone: a service's database, or one archive without its accounts."""
 
 _MOST_TICKS = 10
 """Of resend once faults have stopped: one is enough, unless baskets do not settle."""
@@ -63,6 +70,15 @@ class Delivery:
     tries: int = 0
 
 
+@dataclass(frozen=True)
+class _Restore:
+    """When a backup is made, when it is restored, and how much of it."""
+
+    backup: int
+    at: int
+    apart: tuple[str, ...] | None
+
+
 @dataclass(eq=False)
 class _Pending:
     """Something that may happen now, or at any later time."""
@@ -71,6 +87,8 @@ class _Pending:
     activity: Activity | None = None
     held: Hit | None = None
     ended_before: int = 0
+    to_database: bool = False
+    """A late command: a restore is made into another database, which it does not reach."""
 
 
 class World:
@@ -96,6 +114,11 @@ class World:
         for processes in fleet.values():
             for process in processes:
                 process.limits = self._random.choice(_LIMITS)
+                process.epoch = FIRST_EPOCH
+        self._restores = self._plan_restores()
+        self._backups: dict[int, tuple[Backup, Memory]] = {}
+        self._apart: tuple[Backup, Backup] | None = None
+        """Of the latest restore, when anything was ever restored alone: what there was right before it, and after."""
         self._pending: list[_Pending] = []
         self._records: list[Record] = []
         self._dead_letters: list[Delivery] = []
@@ -104,6 +127,23 @@ class World:
         self._steps = 0
         self._names: dict[str, str] = {}
         self._given: set[str] = set()
+
+    def _plan_restores(self) -> list[_Restore]:
+        """Choose, for some of the runs, one or two restores: of a backup made before, perhaps the same one again."""
+        if not (self.faults.can_be(Fault.RESTORED) or self.faults.can_be(Fault.RESTORED_APART)):
+            return []
+        last = self.workload.actions
+        if self._random.random() > 0.4:
+            return []
+        backup = self._random.randint(1, last)
+        planned = [_Restore(backup, self._random.randint(backup, last), None)]
+        if self._random.random() < 0.4:
+            again = self._random.choice((backup, self._random.randint(planned[0].at, last)))
+            planned.append(_Restore(again, self._random.randint(planned[0].at, last), None))
+        if self.faults.can_be(Fault.RESTORED_APART) and self._random.random() < 0.3:
+            which = self._random.randrange(len(planned))
+            planned[which] = replace(planned[which], apart=self._random.choice(_APART))
+        return planned
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -116,12 +156,55 @@ class World:
                 self.faults.not_yet.discard(Fault.MONGOD_FROM_BEFORE)
             while self._pending and self._random.random() > self._haste:
                 await self._step()
+            await self._back_up_and_restore(action)
             call, is_tick = self.workload.next_call(), self._random.random() < 0.08
             if action in self._skipped:
                 continue
             self.note(f"--- action {action}")
             await (self._tick() if is_tick else self._call(call))
         await self._settle()
+
+    async def check(self) -> None:
+        """Check the promises, once all has settled. Raises Anomaly."""
+        holdings = await self._databases.holdings(self.workload.users)
+        if self._apart is not None:
+            check_apart(self.witness, holdings, *self._apart)
+        else:
+            check(self.witness, holdings)
+
+    async def _back_up_and_restore(self, action: int) -> None:
+        if any(planned.backup == action for planned in self._restores):
+            self.note("--- backup")
+            self._backups[action] = await self._databases.backup(self.workload.users), self.witness.remember()
+        for planned in self._restores:
+            if planned.at == action and planned.backup in self._backups:
+                fault = Fault.RESTORED if planned.apart is None else Fault.RESTORED_APART
+                hit = self.faults.decide((fault,), rate=1)
+                if hit is not None:
+                    hit.mattered = True
+                    await self._restore(planned)
+
+    async def _restore(self, planned: _Restore) -> None:
+        """Follow docs/faults.md: end all functions, restore, begin an epoch, start them. Topics stay as they are."""
+        backup, memory = self._backups[planned.backup]
+        names = planned.apart or tuple(backup)
+        self.note(f"--- {', '.join(names)} restored to the backup of action {planned.backup}")
+        in_hand = [pending.activity for pending in self._pending if pending.activity is not None]
+        self._pending = [each for each in self._pending if each.activity is None and not each.to_database]
+        for activity in in_hand:
+            await activity.crash()
+        before = await self._databases.backup(self.workload.users)
+        await self._databases.restore(self.workload.users, backup, names)
+        await self._databases.replace_primary(self.workload.users)
+        epoch = self.witness.epoch + self._random.randint(1, 3)
+        for processes in self._fleet.values():
+            for process in processes:
+                process.epoch = Epoch(epoch, _RESTORED_AT)
+        self.witness.forget(memory, epoch)
+        if planned.apart is not None or self._apart is not None:
+            self._apart = before, await self._databases.backup(self.workload.users)
+        for activity in in_hand:
+            await activity.done(None)
 
     async def _settle(self) -> None:
         """Stop the faults; let resend and redrive heal what they left."""
@@ -138,7 +221,8 @@ class World:
             for record in list(self._records):
                 self._deliver_to_all(record)
             await self._heal()
-            check_unchanged(before, await self._databases.holdings(self.workload.users))
+            if self._apart is None:
+                check_unchanged(before, await self._databases.holdings(self.workload.users))
 
     async def _heal(self) -> None:
         for _ in range(_MOST_TICKS):
@@ -152,6 +236,8 @@ class World:
                 await self._tick()
             else:
                 return
+        if self._apart is not None:
+            return  # nothing heals that; `check_apart` sees that it was refused aloud
         raise Anomaly(f"a basket is still ordered, or an event refused, after {_MOST_TICKS} ticks without faults")
 
     async def _step(self) -> None:
@@ -215,7 +301,8 @@ class World:
         self.note(f"{activity.process.name} answers {status} to {activity.what}")
         if status in (400, 405, 413, 500):
             raise Anomaly(f"{activity.process.name} answered {status}: {bytes(activity.response.body).decode()}")
-        if status == 503 and not activity.hits:
+        incomplete = self._apart is not None and b"is not complete" in bytes(activity.response.body)
+        if status == 503 and not activity.hits and not incomplete:
             raise Anomaly(f"{activity.process.name} answered 503 without a fault")
         await activity.done(activity.response)
 
@@ -254,7 +341,7 @@ class World:
             if pending.activity is not None:
                 await pending.activity.crash()
 
-    def postpone(self, what: str, act: Callable[[], object]) -> None:
+    def postpone(self, what: str, act: Callable[[], object], *, to_topic: bool = False) -> None:
         """Let something happen at any later time: a command or event that was on its way when its sender gave up."""
 
         async def happen() -> None:
@@ -264,6 +351,7 @@ class World:
                     await result
 
         self._will(happen)
+        self._pending[-1].to_database = not to_topic
 
     # --- clients -----------------------------------------------------------------------------------------------------
 
@@ -330,7 +418,7 @@ class World:
 
     async def _deliver(self, delivery: Delivery) -> None:
         function, record = delivery.function, delivery.record
-        hit = self.faults.decide(TO_DECISION if isinstance(record.event, PaymentDecided) else TO_DELIVERY)
+        hit = self.faults.decide(TO_DECISION if isinstance(record.event, PaymentDecided) else TO_REQUEST)
         fault = hit.fault if hit else None
         what = self._describe(record)
         if hit:
@@ -348,10 +436,26 @@ class World:
                 self._deliver_to_all(self._random.choice(self._records))
             case Fault.DECISION_FORGED:
                 await self._forge(function, record)
+            case Fault.REQUEST_FORGED:
+                await self._forge_attempt(function, record)
 
         async def done(response: Response | None) -> None:
             status = None if response is None else response.status_code
+            if response is not None and status in (422, 503):
+                self.witness.refused.add((record.event.basket, record.event.attempt))
+            if response is not None and record.event.epoch < self.witness.epoch:
+                told = bytes(response.body).decode()
+                of_the_lost_time = status == 422 and told.startswith(
+                    "emitted before the restore of 2026-11-26T00:00:00Z"
+                )
+                holds(
+                    of_the_lost_time or status == 503, "an event of the lost time is kept out", function, status, told
+                )
+                if status == 422:
+                    return
             if response is not None and status == 422:
+                if self._apart is not None:
+                    return  # its dead letter tells of what differs
                 raise Anomaly(f"{function} refused an honest event: {bytes(response.body).decode()}")
             if status == 200 and fault is not Fault.DELIVERY_FORGOTTEN:
                 self.witness.consumed(function, record.event)
@@ -383,6 +487,20 @@ class World:
 
         forged = replace(record, event=event, data=event.SerializeToString(deterministic=True))
         await self._start(function, f"forged {self._describe(forged)}", "POST", forged.headers, forged.data, done)
+
+    async def _forge_attempt(self, function: str, record: Record) -> None:
+        """Deliver a request for an attempt that nobody can have ordered: it is refused, and not remembered."""
+        event = PaymentRequested.FromString(record.data)
+        event.attempt += self._random.choice((1_000, 2**62))
+        event.sum = self._random.choice((event.sum, 10**12))
+
+        async def done(response: Response | None) -> None:
+            holds(response is None or response.status_code in (422, 503), "a forged attempt is refused", event)
+
+        data = event.SerializeToString(deterministic=True)
+        headers = {**record.headers, "ce-id": f"{event.basket}.{event.attempt}"}
+        forged = replace(record, event=event, headers=headers, data=data)
+        await self._start(function, f"forged {self._describe(forged)}", "POST", headers, data, done)
 
     @staticmethod
     def _describe(record: Record) -> str:
