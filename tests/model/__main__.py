@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from tests.model.configurations import BIG, CATCHES, CONFIGURATIONS
+from tests.model.configurations import BIG, CATCHES, CONFIGURATIONS, DAMAGES
 from tests.model.explore import explore
 from tests.model.world import Model
 
@@ -21,6 +21,9 @@ def main() -> int:
         for catch in CATCHES:
             found = explore(Model(catch.bounds, catch.mutation), only=[catch.promise])
             sys.stdout.write(f"{catch.mutation.name}: {catch.mutation.value}\n{found.counterexample}\n\n")
+        for damage in DAMAGES:
+            found = explore(Model(damage.bounds), only=[damage.promise])
+            sys.stdout.write(f"{damage.bounds.restored[0]} restored alone\n{found.counterexample}\n\n")
         return 0
 
     for name, configuration in (BIG if arguments.big else CONFIGURATIONS).items():

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tests.model.promises import LIVENESS, SAFETY, heals
+from tests.model.promises import judge, promised
 from tests.model.world import Model, World
 
 
@@ -31,11 +31,12 @@ class Exploration:
 def explore(model: Model, only: Collection[str] = ()) -> Exploration:
     """Visit every reachable state, judge it and each step, and stop at the first broken promise.
 
-    When `only` names promises, just these are judged. The search ends, for within bounds there are finitely many
-    orders, deposits and decisions, and every other part of a state is a choice among them.
+    What is judged is what is promised within the bounds, or, when `only` names promises, just these. The search ends,
+    for within bounds there are finitely many orders, deposits, decisions and restores, and every other part of a state
+    is a choice among them.
     """
-    judged = [(promise, holds) for promise, holds in SAFETY.items() if not only or promise in only]
-    liveness = not only or LIVENESS in only
+    judged = only or promised(model.bounds)
+    first_broken = judge(model, judged)
     came_from: dict[World, World | None] = {model.start(): None}
     frontier = list(came_from)
     steps = 0
@@ -45,13 +46,11 @@ def explore(model: Model, only: Collection[str] = ()) -> Exploration:
             for step in model.steps(world):
                 steps += 1
                 after = step.world
-                broken = step.broken if not only or step.broken in only else None
-                if not broken and after not in came_from:
+                broken = step.broken if step.broken in judged else None
+                if after is not world and not broken and after not in came_from:
                     came_from[after] = world
                     found.append(after)
-                    broken = next((promise for promise, holds in judged if not holds(after)), None)
-                    if not broken and liveness and not heals(model.without_faults(after)):
-                        broken = LIVENESS
+                    broken = first_broken(world, after)
                 if broken:
                     history = (*_history(model, came_from, world), str(step))
                     return Exploration(came_from, steps, Counterexample(broken, history))

@@ -1,16 +1,19 @@
 """The protocol, executable: what one function does to one document, in one atomic step.
 
-Each rule is told in prose first; the code below it is that prose. Nothing here knows of time, networks or crashes:
-`world` decides what happens when, `promises` what must hold all the while.
+Each rule is told in prose first; the code below it is that prose. Nothing here knows of time, networks, crashes or
+restores: `world` decides what happens when, `promises` what must hold all the while.
 
 One user is modelled. Every document and every event belongs to one user and no rule looks at two, so the histories of
-several users are interleavings of histories of one.
+several users are interleavings of histories of one. That holds for restores too: a backup and a restore are steps that
+all users have in common, the epoch is nobody's, and a promise that breaks, breaks for one user. Leave the steps of all
+others out, and what is left is a history of that user alone, with the same restores.
 """
 
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 Outcome = Literal["paid", "insufficient funds", "unknown user"]  # a decline is told by its reason
+Array = Literal["paid_baskets", "deposits"]
 
 
 class Mutation(Enum):
@@ -19,9 +22,16 @@ class Mutation(Enum):
     NO_STICKY_DECLINE = "a decision does not look at `declined`"
     NO_ATTEMPT_IN_SETTLEMENT = "settlement does not compare attempts"
     CHARGE_BEFORE_REMEMBER = "the balance falls in one update, `paid_baskets` grows in the next"
+    ABSENCE_BY_MAXIMUM = "a number up to `archived_through` that is not in the archive is refused"
+    DECISION_UNCONDITIONAL = "a decision after a look in the archive does not ask that the count is as seen"
+    DEPOSIT_UNCONDITIONAL = "a deposit does not ask that the count is as seen"
+    COMPLETENESS_NOT_ASKED = "what is not in the archive counts as new, however much the archive lacks"
+    MOVE_INTO_INCOMPLETE = "entries are moved to an archive that lacks some"
     ARCHIVED_THROUGH_NOT_RAISED = "the pull does not raise `archived_through`"
     PULL_BEFORE_INSERT = "entries are pulled before they are in the archive"
-    PULL_UNCONDITIONAL = "the pull does not ask that the archived count is as read"
+    PULL_UNCONDITIONAL = "the pull does not ask that the count is as read"
+    PULL_GUARDED_BY_MAXIMUM = "the pull of paid baskets asks that `archived_through` is as read, not the count"
+    NO_SUCCESSOR_RULE = "an attempt is decided for the first time whatever was decided of the basket before"
     OUTCOME_BY_ABSENCE = "group commit reads 'not in paid_baskets' as declined"
     OLDER_ATTEMPT_EMITTED = "an older attempt is answered with the reason stored by now"
     RESEND_WITHOUT_MAJORITY = "resend emits what it reads before it is durable"
@@ -30,35 +40,60 @@ class Mutation(Enum):
     POST_WITHOUT_ATTEMPT = "clients do not send the attempt they mean"
     CREATE_USER_REPLACES_STUB = "CreateUser writes a new document over a stub"
     NEXT_BASKET_EARLY = "GetBasket makes the next basket before the highest is paid"
-    DEPOSIT_UNCONDITIONAL = "a deposit does not ask that `archived.deposits` is as seen"
+    BILLING_HEARS_THE_PAST = "billing_handler does not compare epochs"
+    ORDERS_HEARS_THE_PAST = "order_handler does not compare epochs"
+    NOTIFY_HEARS_THE_PAST = "notify_handler does not compare epochs"
+    EPOCH_NOT_EMITTED = "events do not carry the new epoch"
+    EPOCH_NOT_RAISED = "functions start after a restore without a new epoch"
+    EPOCH_BY_COUNTING = "the new epoch is the highest that is stored, plus 1"
+    OLD_PROCESS_WRITES = "functions outlive the restore and can still write"
+    OLDER_ATTEMPT_SILENT = "an older attempt is answered with silence, even when it was ordered in a later epoch"
+
+
+class Name(NamedTuple):
+    """The id of a basket. After a restore another basket may get a number that was given before, but never an id."""
+
+    number: int
+    made: int = 0
+    """How many restores there were when it was made."""
+
+    def __str__(self) -> str:
+        return str(self.number) + "'" * self.made
 
 
 class Payment(NamedTuple):
     """What PaymentRequested asks for; also an entry of `paid_baskets`, and of its archive."""
 
-    number: int
+    basket: Name
     attempt: int
     sum: int
+    epoch: int = 0
 
     def __str__(self) -> str:
-        return f"{self.number}.{self.attempt} (sum {self.sum})"
+        return f"{self.basket}.{self.attempt} (sum {self.sum}{_of(self.epoch)})"
 
 
 class Decision(NamedTuple):
     """What PaymentDecided tells; also what `declined` remembers."""
 
-    number: int
+    basket: Name
     attempt: int
     sum: int
     outcome: Outcome
+    epoch: int = 0
 
     def __str__(self) -> str:
-        return f"{self.number}.{self.attempt} (sum {self.sum}): {self.outcome}"
+        return f"{self.basket}.{self.attempt} (sum {self.sum}{_of(self.epoch)}): {self.outcome}"
+
+
+def _of(epoch: int) -> str:
+    return f", epoch {epoch}" if epoch else ""
 
 
 class Basket(NamedTuple):
-    """A document of `orders.baskets`; its number is its place in the tuple of baskets."""
+    """A document of `orders.baskets`."""
 
+    name: Name
     status: Literal["open", "ordered", "paid"] = "open"
     attempt: int = 0
     sum: int = 0
@@ -75,34 +110,61 @@ class Deposit(NamedTuple):
         return f"{self.sum} under key {self.key}"
 
 
+class Moved(NamedTuple):
+    """What an account says of an archive: how many entries were moved there, and their sum."""
+
+    entries: int = 0
+    sum: int = 0
+
+
+class Archived(NamedTuple):
+    """What an account says of both archives."""
+
+    paid_baskets: Moved = Moved()
+    deposits: Moved = Moved()
+
+
 class User(NamedTuple):
     """A document of `billing.users`. Without balance it is a stub, and an empty stub is as good as none."""
 
     balance: int | None = None
     paid_baskets: tuple[Payment, ...] = ()
-    archived_through: int = 0
-    archived_paid: int = 0
-    declined: Decision | None = None
     deposits: tuple[Deposit, ...] = ()
-    archived_deposits: int = 0
-    archived_deposited: int = 0
+    declined: Decision | None = None
+    archived: Archived = Archived()
+    archived_through: int = 0
+
+
+class Kept(NamedTuple):
+    """An entry in its archive, under the position that its move gave it: 1, 2, 3."""
+
+    position: int
+    entry: Payment | Deposit
 
 
 class Billing(NamedTuple):
-    """The billing database, and two ledgers that no function reads: they are what really happened to the money."""
+    """The billing database, and two ledgers that no function reads: they are what really happened to the money.
+
+    A restore of the database restores the ledgers: the money of the lost time came back, or went, with it.
+    """
 
     user: User = User()
-    paid_archive: tuple[Payment, ...] = ()
-    deposit_archive: tuple[Deposit, ...] = ()
+    paid_baskets: tuple[Kept, ...] = ()
+    deposits: tuple[Kept, ...] = ()
     decisions: tuple[Decision, ...] = ()
     credits: tuple[Deposit, ...] = ()
 
 
 class Refusal(Enum):
-    """An event answered without a word to emit."""
+    """An event, or a deposit, answered without a word to emit."""
 
     OLDER = "200, an older attempt"
     CONTRADICTION = "422"
+    INCOMPLETE = "503, and an error log: the archive lacks entries"
+    LOOK_AGAIN = "to look again: it is not in the archive as of this count"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class Answer(NamedTuple):
@@ -123,7 +185,7 @@ def order(basket: Basket, attempt: int | None, sum_: int) -> tuple[Answer, Baske
     contradiction, and with the same sum a replay of what became of it.
     """
     if basket.status == "open" and attempt in (None, basket.attempt + 1):
-        return Answer("ordered", basket.attempt + 1), Basket("ordered", basket.attempt + 1, sum_)
+        return Answer("ordered", basket.attempt + 1), Basket(basket.name, "ordered", basket.attempt + 1, sum_)
     if attempt is not None and attempt < basket.attempt:
         return Answer("declined", attempt), basket
     if attempt not in (None, basket.attempt) or sum_ != basket.sum:
@@ -131,51 +193,105 @@ def order(basket: Basket, attempt: int | None, sum_: int) -> tuple[Answer, Baske
     return Answer("declined" if basket.status == "open" else basket.status, basket.attempt), basket
 
 
-def recall(billing: Billing, asked: Payment, mutation: Mutation | None = None) -> Decision | Refusal | None:
-    """Tell what the user document says of (basket, attempt); None when it says nothing.
+Entry = TypeVar("Entry", Payment, Deposit, Basket)
 
-    The first that fits: the basket is in `paid_baskets`; its number is at most `archived_through`, so that it is in the
-    archive; `declined` is this basket, at this attempt or a later one. The same attempt with the same sum is answered
-    as stored. An older attempt is answered with silence, for a later one exists only after its decision was consumed.
+
+def find(entries: tuple[Entry, ...], key: object) -> Entry | None:
+    """Return the entry with a key: a basket by its name, a deposit by its key."""
+    for entry in entries:
+        if entry[0] == key:
+            return entry
+    return None
+
+
+def look(archive: tuple[Kept, ...], key: object) -> Payment | Deposit | None:
+    """Return an entry of an archive."""
+    return next((kept.entry for kept in archive if kept.entry[0] == key), None)
+
+
+def lacks_entries(billing: Billing, array: Array) -> bool:
+    """Tell whether an archive is older than the account: the entry is missing whose position is the account's count."""
+    count: int = getattr(billing.user.archived, array).entries
+    return count > 0 and all(kept.position != count for kept in getattr(billing, array))
+
+
+def recall(
+    billing: Billing, asked: Payment, seen: int = 0, mutation: Mutation | None = None
+) -> Decision | Refusal | None:
+    """Tell what billing knows of (basket, attempt); None when it knows nothing.
+
+    The first that fits: the basket is in `paid_baskets`; its number is at most `archived_through`, the archive has
+    changed since its count was `seen`, and the basket is in it; `declined` is this basket, at this attempt or a later
+    one. The same attempt with the same sum is answered as stored. An older attempt is answered with silence, for a
+    later one exists only after its decision was consumed. An older one that was ordered in a later epoch than that
+    decision is a contradiction: orders has forgotten the decision.
     """
     user = billing.user
-    paid = [entry for entry in user.paid_baskets if entry.number == asked.number]
-    if not paid and asked.number <= user.archived_through:
-        # Looking at once is the worst case: the archive only grows, so whatever is found now is found later.
-        paid = [entry for entry in billing.paid_archive if entry.number == asked.number]
-        if not paid:
+    paid = find(user.paid_baskets, asked.basket)
+    if not paid and _has_to_look(user, asked, seen, mutation):
+        # Looking at once is the worst case: until it is restored the archive only grows, so whatever is found now is
+        # found later, and a restore ends whoever was about to look.
+        paid = look(billing.paid_baskets, asked.basket)  # type: ignore[assignment]
+        if not paid and mutation is Mutation.ABSENCE_BY_MAXIMUM:
             return Refusal.CONTRADICTION
     if paid:
-        stored = Decision(*paid[0], "paid")
-    elif user.declined and user.declined.number == asked.number and asked.attempt <= user.declined.attempt:
+        stored = Decision(*paid[:3], "paid", paid.epoch)
+    elif user.declined and user.declined.basket == asked.basket and asked.attempt <= user.declined.attempt:
         stored = user.declined
     else:
         return None
     if asked.attempt < stored.attempt:
-        return Decision(*asked, stored.outcome) if mutation is Mutation.OLDER_ATTEMPT_EMITTED else Refusal.OLDER
-    return stored if asked == stored[:3] else Refusal.CONTRADICTION
+        if mutation is Mutation.OLDER_ATTEMPT_EMITTED:
+            return Decision(*asked[:3], stored.outcome)
+        forgotten = asked.epoch > stored.epoch and mutation is not Mutation.OLDER_ATTEMPT_SILENT
+        return Refusal.CONTRADICTION if forgotten else Refusal.OLDER
+    return stored if asked[:3] == stored[:3] else Refusal.CONTRADICTION
 
 
-def decide(billing: Billing, asked: Payment, mutation: Mutation | None = None) -> Billing:
-    """Charge or decline, unless the document says something of (basket, attempt) already.
+def _has_to_look(user: User, asked: Payment, seen: int, mutation: Mutation | None) -> bool:
+    """Tell whether the basket may be in the archive: not above `archived_through`, nor under a count not yet seen."""
+    if asked.basket.number > user.archived_through or user.archived.paid_baskets.entries == seen:
+        return False
+    return not (seen and mutation is Mutation.DECISION_UNCONDITIONAL)
 
-    Balance enough: subtract and append. Else remember the decline: insufficient funds, or unknown user when there is no
-    balance. The outcome is what `recall` then says of the returned document.
+
+def decide(
+    billing: Billing, asked: Payment, seen: int = 0, mutation: Mutation | None = None
+) -> tuple[Decision | Refusal | None, Billing]:
+    """Charge or decline, unless billing knows something of (basket, attempt) already; return what it says of it.
+
+    The basket may have been archived under another count than the one seen, and was not found: nothing changes, and the
+    update is to be tried again on the condition of the new count; but when the archive lacks entries, absence proves
+    nothing, and somebody has to restore it. An attempt that is neither the first nor the successor of the declined one
+    of this basket is a contradiction, and nothing is remembered of it. Balance enough: subtract and append. Else
+    remember the decline: insufficient funds, or unknown user when there is no balance.
     """
-    known = recall(billing, asked)
+    user = billing.user
+    known = recall(billing, asked, seen, mutation)
     if mutation is Mutation.NO_STICKY_DECLINE and isinstance(known, Decision) and known.outcome != "paid":
         known = None
     if known is not None:
-        return billing
-    user = billing.user
+        return known, billing
+    if _has_to_look(user, asked, seen, mutation):
+        incomplete = lacks_entries(billing, "paid_baskets") and mutation is not Mutation.COMPLETENESS_NOT_ASKED
+        return Refusal.INCOMPLETE if incomplete else Refusal.LOOK_AGAIN, billing
+    successor = 1 + (user.declined.attempt if user.declined and user.declined.basket == asked.basket else 0)
+    rules = (Mutation.NO_SUCCESSOR_RULE, Mutation.NO_STICKY_DECLINE)
+    if asked.attempt != successor and mutation not in rules:
+        return Refusal.CONTRADICTION, billing
     if user.balance is not None and user.balance >= asked.sum:
-        remembered = () if mutation is Mutation.CHARGE_BEFORE_REMEMBER else (asked,)
-        user = user._replace(balance=user.balance - asked.sum, paid_baskets=user.paid_baskets + remembered)
-        return billing._replace(user=user, decisions=(*billing.decisions, Decision(*asked, "paid")))
-    declined = Decision(*asked, "unknown user" if user.balance is None else "insufficient funds")
+        remembers = mutation is not Mutation.CHARGE_BEFORE_REMEMBER
+        user = user._replace(
+            balance=user.balance - asked.sum,
+            paid_baskets=(*user.paid_baskets, asked) if remembers else user.paid_baskets,
+        )
+        decided = Decision(*asked[:3], "paid", asked.epoch)
+        decisions = (*billing.decisions, decided)
+        return decided if remembers else None, billing._replace(user=user, decisions=decisions)
+    declined = Decision(*asked[:3], "unknown user" if user.balance is None else "insufficient funds", asked.epoch)
     # Declining again, as a mutation may, is the same decision; charging again is another charge.
     decisions = billing.decisions if declined in billing.decisions else (*billing.decisions, declined)
-    return billing._replace(user=user._replace(declined=declined), decisions=decisions)
+    return declined, billing._replace(user=user._replace(declined=declined), decisions=decisions)
 
 
 def settle(basket: Basket, decision: Decision, mutation: Mutation | None = None) -> Basket | Refusal:
@@ -184,7 +300,7 @@ def settle(basket: Basket, decision: Decision, mutation: Mutation | None = None)
     An older attempt changes nothing, nor does the same outcome again. A later attempt, another sum and the other
     outcome are contradictions.
     """
-    settled = Basket("paid" if decision.outcome == "paid" else "open", *decision[1:3])
+    settled = Basket(basket.name, "paid" if decision.outcome == "paid" else "open", *decision[1:3])
     if decision.outcome != "paid":
         settled = settled._replace(reason=decision.outcome)
     if mutation is Mutation.NO_ATTEMPT_IN_SETTLEMENT and basket.status == "ordered":
@@ -205,88 +321,86 @@ def create_user(user: User, mutation: Mutation | None = None) -> User:
 
 def deposit(
     billing: Billing, asked: Deposit, seen: int, mutation: Mutation | None = None
-) -> tuple[Literal["credited", "replayed", "contradiction", "look again", "unknown user"], Billing]:
-    """Credit a deposit once per key, on the condition that `archived_deposits` is the count seen.
+) -> tuple[Literal["credited", "replayed", "contradiction", "unknown user"] | Refusal, Billing]:
+    """Credit a deposit once per key, on the condition that so many deposits are archived as were seen.
 
     Its key is in `deposits`: replayed, or a contradiction for another sum. The count differs: nothing changes, and the
-    key is looked up in the archive; not there, the update is to be tried again with the new count.
+    key is looked up in the archive; not there, the update is to be tried again with the new count, unless the archive
+    lacks entries.
     """
     user = billing.user
     if user.balance is None:
         return "unknown user", billing
-    moved = seen != user.archived_deposits and mutation is not Mutation.DEPOSIT_UNCONDITIONAL
-    for entry in (*user.deposits, *(billing.deposit_archive if moved else ())):
-        if entry.key == asked.key:
-            return "replayed" if entry == asked else "contradiction", billing
-    if moved:
-        return "look again", billing
-    user = user._replace(balance=user.balance + asked.sum, deposits=(*user.deposits, asked))
-    return "credited", billing._replace(user=user, credits=(*billing.credits, asked))
+    looks = seen != user.archived.deposits.entries and mutation is not Mutation.DEPOSIT_UNCONDITIONAL
+    known = find(user.deposits, asked.key) or (look(billing.deposits, asked.key) if looks else None)
+    if known:
+        return "replayed" if known == asked else "contradiction", billing
+    if looks:
+        incomplete = lacks_entries(billing, "deposits") and mutation is not Mutation.COMPLETENESS_NOT_ASKED
+        return Refusal.INCOMPLETE if incomplete else Refusal.LOOK_AGAIN, billing
+    return "credited", credit(billing, asked)
 
 
-class MovePaid(NamedTuple):
-    """The oldest paid baskets on their way to the archive, and `archived_through` as it was read."""
+def credit(billing: Billing, asked: Deposit) -> Billing:
+    """Add a deposit to the balance of an account."""
+    user = billing.user
+    user = user._replace(balance=(user.balance or 0) + asked.sum, deposits=(*user.deposits, asked))
+    return billing._replace(user=user, credits=(*billing.credits, asked))
 
-    entries: tuple[Payment, ...]
-    seen: int
+
+class Move(NamedTuple):
+    """The oldest entries of an array on their way to its archive, and what the account said when they were read."""
+
+    array: Array
+    entries: tuple[Payment, ...] | tuple[Deposit, ...]
+    seen: Moved
+    through: int
 
     @classmethod
-    def due(cls, user: User, limit: int) -> "MovePaid | None":
+    def due(cls, user: User, array: Array, limit: int) -> "Move | None":
         """Take the older half, at least one entry, of an array of `limit` entries or more."""
-        half = max(1, limit // 2)
-        return cls(user.paid_baskets[:half], user.archived_through) if len(user.paid_baskets) >= limit else None
+        entries = getattr(user, array)
+        if len(entries) < limit:
+            return None
+        through = user.archived_through if array == "paid_baskets" else 0
+        return cls(array, entries[: max(1, limit // 2)], getattr(user.archived, array), through)
 
     def insert(self, billing: Billing) -> Billing:
-        """Insert the entries in the archive; again is the same."""
-        return billing._replace(paid_archive=tuple(sorted({*billing.paid_archive, *self.entries})))
+        """Insert the entries in the archive, under the positions that follow the count as read; again is the same."""
+        archive: tuple[Kept, ...] = getattr(billing, self.array)
+        entries: tuple[Payment | Deposit, ...] = self.entries
+        new = [
+            Kept(position, entry)
+            for position, entry in enumerate(entries, self.seen.entries + 1)
+            if look(archive, entry[0]) is None
+        ]
+        inserted: dict[str, Any] = {self.array: tuple(sorted((*archive, *new)))}
+        return billing._replace(**inserted) if new else billing
 
     def pull(self, billing: Billing, mutation: Mutation | None = None) -> Billing:
-        """Pull the entries, `archived_through` and the archived sum rising in the same update.
+        """Pull the entries, the archive's count and sum rising in the same update.
 
-        Only while `archived_through` is as read: who comes second changes nothing.
+        Only while count and sum are as read: who comes second changes nothing. Of paid baskets the highest number
+        moved is remembered, too.
         """
         user = billing.user
-        if user.archived_through != self.seen and mutation is not Mutation.PULL_UNCONDITIONAL:
+        moved: Moved = getattr(user.archived, self.array)
+        is_paid = self.array == "paid_baskets"
+        as_read = moved == self.seen
+        if mutation is Mutation.PULL_GUARDED_BY_MAXIMUM and is_paid:
+            as_read = user.archived_through == self.through
+        if not as_read and mutation is not Mutation.PULL_UNCONDITIONAL:
             return billing
-        raised = mutation is not Mutation.ARCHIVED_THROUGH_NOT_RAISED
-        pulled = user._replace(
-            paid_baskets=tuple(entry for entry in user.paid_baskets if entry not in self.entries),
-            archived_through=self.entries[-1].number if raised else user.archived_through,
-            archived_paid=user.archived_paid + sum(entry.sum for entry in self.entries),
-        )
+        counted = Moved(moved.entries + len(self.entries), moved.sum + sum(entry.sum for entry in self.entries))
+        pulls: dict[str, Any] = {
+            "archived": user.archived._replace(**{self.array: counted}),
+            self.array: tuple(entry for entry in getattr(user, self.array) if entry not in self.entries),
+        }
+        pulled = user._replace(**pulls)
+        if is_paid and mutation is not Mutation.ARCHIVED_THROUGH_NOT_RAISED:
+            through = max(entry.basket.number for entry in self.entries if isinstance(entry, Payment))
+            pulled = pulled._replace(archived_through=max(user.archived_through, through))
         return billing._replace(user=pulled)
 
     def __str__(self) -> str:
-        return "paid baskets " + ", ".join(map(str, self.entries))
-
-
-class MoveDeposits(NamedTuple):
-    """The oldest deposits on their way to the archive, and `archived_deposits` as it was read."""
-
-    entries: tuple[Deposit, ...]
-    seen: int
-
-    @classmethod
-    def due(cls, user: User, limit: int) -> "MoveDeposits | None":
-        """Take the older half, at least one entry, of an array of `limit` entries or more."""
-        half = max(1, limit // 2)
-        return cls(user.deposits[:half], user.archived_deposits) if len(user.deposits) >= limit else None
-
-    def insert(self, billing: Billing) -> Billing:
-        """Insert the entries in the archive; again is the same."""
-        return billing._replace(deposit_archive=tuple(sorted({*billing.deposit_archive, *self.entries})))
-
-    def pull(self, billing: Billing, mutation: Mutation | None = None) -> Billing:
-        """Pull the entries, `archived_deposits` and the archived sum rising in the same update; conditional, too."""
-        user = billing.user
-        if user.archived_deposits != self.seen and mutation is not Mutation.PULL_UNCONDITIONAL:
-            return billing
-        pulled = user._replace(
-            deposits=tuple(entry for entry in user.deposits if entry not in self.entries),
-            archived_deposits=user.archived_deposits + len(self.entries),
-            archived_deposited=user.archived_deposited + sum(entry.sum for entry in self.entries),
-        )
-        return billing._replace(user=pulled)
-
-    def __str__(self) -> str:
-        return "deposits " + ", ".join(map(str, self.entries))
+        return f"{self.array.replace('_', ' ')} {', '.join(map(str, self.entries))}"
