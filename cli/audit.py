@@ -36,7 +36,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "balance": "find who wrote to billing.users; no event changes a balance that does not add up",
     "archived charges": "restore all collections of billing as of one moment",
     "archived deposits": "restore all collections of billing as of one moment",
-    "counted twice": "the balance is right; set archived.paid by hand: docs/faults.md, Mend by hand",
+    "counted twice": "none needed: the balance is right, and billing counts anew when it archives next",
 }
 """Every kind of problem, and what can be done."""
 

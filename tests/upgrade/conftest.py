@@ -19,7 +19,7 @@ from tests.upgrade.served import FUNCTIONS, Functions, setup
 async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
     """Run a mongod of our own: whole databases come and go in it."""
     folder: Path = tmp_path_factory.mktemp("mongod")
-    server = Mongod(folder / "data", Ports().claim("MONGODB_PORT", 0), folder / "mongod.log", fail_points=True)
+    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
     await server.stop()

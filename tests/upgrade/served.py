@@ -23,6 +23,9 @@ CONSUMERS = {
     "shop.events.v1.PaymentRequested": ("billing_handler",),
     "shop.events.v1.PaymentDecided": ("order_handler", "notify_handler"),
 }
+TICK = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/ping", "ce-type": "dev.knative.sources.ping"}
+"""The headers of what a PingSource sends."""
+
 _OF_THE_CLIENT = ("host", "content-length", "accept", "accept-encoding", "user-agent")
 _AT_ONCE = 3  # that start; more of them would only take turns
 
@@ -156,6 +159,12 @@ class Functions:
 def headers_of(event: Event) -> dict[str, str]:
     """Return the headers that KafkaSource delivers an event with, in binary mode."""
     return dict(event.headers("ce-"))
+
+
+async def posted(url: str, event: Event) -> tuple[int, str]:
+    """POST an event in binary mode; return the status and the text."""
+    async with aiohttp.ClientSession() as http, http.post(url, data=event.data, headers=headers_of(event)) as answer:
+        return answer.status, await answer.text()
 
 
 async def setup(uri: str, *arguments: str, folder: Path = ROOT) -> tuple[int, str]:

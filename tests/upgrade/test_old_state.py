@@ -8,7 +8,7 @@ from pymongo import MongoClient
 
 from local.mongodb import Mongod
 from tests.upgrade import books, kept
-from tests.upgrade.served import Functions, headers_of, setup
+from tests.upgrade.served import TICK, Functions, headers_of, setup
 
 
 async def test_the_dump_holds_what_it_says(shop: Functions, client: MongoClient[Any]) -> None:
@@ -64,8 +64,7 @@ async def test_every_old_call_is_answered_as_it_was_byte_for_byte(shop: Function
 async def test_what_was_ordered_is_asked_for_and_paid(shop: Functions, client: MongoClient[Any]) -> None:
     """Two baskets that 67d5614 left on their way, one at its second attempt: resend asks for both."""
     client.orders.baskets.update_many({"status": "ordered"}, [{"$set": {"resend_at": "$$NOW"}}])
-    tick = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/ping", "ce-type": "dev.knative.sources.ping"}
-    assert (await shop.deliver("resend_orders", tick, b"")).status == 200
+    assert (await shop.deliver("resend_orders", TICK, b"")).status == 200
     assert await shop.settle() == []
     found = books.wrong(client)
     assert "ordered" not in found

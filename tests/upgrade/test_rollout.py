@@ -13,13 +13,12 @@ from tests.sink import Sink
 from tests.upgrade import books
 from tests.upgrade.old_code import check_out
 from tests.upgrade.rollout import Load
-from tests.upgrade.served import Functions, setup
+from tests.upgrade.served import TICK, Functions, setup
 
 SERVED = (
     *("create_user", "deposit_cash", "get_basket", "create_order", "resend_orders"),
     *("billing_handler", "order_handler", "notify_handler"),
 )
-_TICK = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/ping", "ce-type": "dev.knative.sources.ping"}
 
 
 @pytest.mark.timeout(600)
@@ -47,8 +46,8 @@ async def test_old_and_new_functions_side_by_side_keep_the_money_right(
             begun = time.monotonic()
             while time.monotonic() - begun < mixed_s:
                 await asyncio.sleep(0.5)
-                await new.deliver("resend_orders", _TICK, b"")
-                await old.deliver("resend_orders", _TICK, b"")
+                await new.deliver("resend_orders", TICK, b"")
+                await old.deliver("resend_orders", TICK, b"")
             for name in sorted(SERVED):
                 await old.end(name)
             await asyncio.sleep(mixed_s / 4)
@@ -73,7 +72,7 @@ async def _everything_is_decided(new: Functions, client: MongoClient[Any]) -> No
         if await new.settle() == [] and not client.orders.baskets.count_documents({"status": "ordered"}):
             return
         client.orders.baskets.update_many({"status": "ordered"}, [{"$set": {"resend_at": "$$NOW"}}])
-        await new.deliver("resend_orders", _TICK, b"")
+        await new.deliver("resend_orders", TICK, b"")
     raise AssertionError("orders are not decided")
 
 
