@@ -4,7 +4,10 @@ The load, the functions, MongoDB, Kafka and Envoy share this machine: the figure
 on one machine, in one run, and for nothing else.
 """
 
+import argparse
 import asyncio
+import contextlib
+import math
 import os
 import statistics
 import sys
@@ -15,8 +18,10 @@ from typing import Any, Final
 
 import aiohttp
 
-from local.kafka import ensure_jars
-from local.settings import Settings
+from local.kafka import KafkaFailedError, ensure_jars
+from local.parts import PartFailedError
+from local.program import Stopped, aside, run, say
+from local.settings import Settings, SettingsError
 from local.stack import Stack
 
 USERS: Final = 10
@@ -54,24 +59,56 @@ class Customer:
             return await response.json()
 
 
-async def measure(seconds: float) -> None:
-    """Run the loop against a stack of its own, and print what came of it."""
-    await asyncio.to_thread(ensure_jars, print)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(port=0, folder=Path(folder), mongodb_port=0, kafka_port=0, sink_port=0)
-        async with Stack(settings) as stack, aiohttp.ClientSession() as http:
-            customers = [Customer(http, stack.url, f"customer {number}") for number in range(USERS)]
-            warm_at = time.monotonic() + _WARM_UP_S
-            until = warm_at + seconds
-            print(f"{USERS} users order for {seconds:.0f} s, on {os.cpu_count()} cores", flush=True)
-            await asyncio.gather(*(customer.run(warm_at, until) for customer in customers))
-    times = sorted(each for customer in customers for each in customer.settled_s)
-    p99 = times[int(len(times) * 0.99)]
-    print(
-        f"{len(times) / seconds:.1f} orders settled per second; "
-        f"from POST /Order to paid {statistics.median(times) * 1000:.0f} ms (median), {p99 * 1000:.0f} ms (p99)"
-    )
+class Measurement:
+    """The loop against a stack of its own; its figures may be read at any time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._customers: list[Customer] = []
+        self._warm_at = math.inf
+
+    async def run(self) -> None:
+        """Order for so many seconds after the warm-up."""
+        await aside(lambda: ensure_jars(say))
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Settings(port=0, folder=Path(folder), mongodb_port=0, kafka_port=0, sink_port=0)
+            async with Stack(settings) as stack, aiohttp.ClientSession() as http:
+                self._customers = [Customer(http, stack.url, f"customer {number}") for number in range(USERS)]
+                self._warm_at = time.monotonic() + _WARM_UP_S
+                until = self._warm_at + self.seconds
+                say(f"{USERS} users order for {self.seconds:g} s, on {os.cpu_count()} cores")
+                await asyncio.gather(*(customer.run(self._warm_at, until) for customer in self._customers))
+
+    def figures(self, until: float = math.inf) -> str:
+        """Say what came of it, until it was ended."""
+        times = sorted(each for customer in self._customers for each in customer.settled_s)
+        if not times:
+            return "no order was settled after the warm-up"
+        seconds = min(self.seconds, until - self._warm_at)
+        p99 = times[int(len(times) * 0.99)]
+        return (
+            f"{len(times) / seconds:.1f} orders settled per second; "
+            f"from POST /Order to paid {statistics.median(times) * 1000:.0f} ms (median), {p99 * 1000:.0f} ms (p99)"
+        )
+
+
+def main() -> None:
+    """Measure, and print the figures, of the time that there was when a signal has ended it."""
+    parser = argparse.ArgumentParser(description="Orders settled per second, on a stack of its own")
+    parser.add_argument("seconds", nargs="?", type=float, default=20.0, help="how long to measure")
+    measurement = Measurement(parser.parse_args().seconds)
+    if not measurement.seconds > 0:
+        parser.error(f"nothing can be measured within {measurement.seconds:g} s")
+    try:
+        run(measurement.run(), say)
+        say(measurement.figures())
+    except (PartFailedError, KafkaFailedError, SettingsError) as failure:
+        sys.exit(f"{failure}")
+    except Stopped as stopped:
+        with contextlib.suppress(Stopped):
+            say(f"Stopped: {stopped}. Until then {measurement.figures(until=stopped.at)}")
+        sys.exit(stopped.status)
 
 
 if __name__ == "__main__":
-    asyncio.run(measure(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0))
+    main()

@@ -1,59 +1,47 @@
-"""Run the stack until Ctrl-C: `python -m local`, or `make run`."""
+"""Run the stack until it is told to stop: `python -m local`, or `make run`."""
 
 import asyncio
 import os
-import signal
 import sys
 import time
+from collections.abc import Callable
 
 from local.kafka import KafkaFailedError, ensure_jars
 from local.manifests import ManifestError
 from local.parts import PartFailedError
+from local.program import Stopped, Voice, aside, run
 from local.settings import Settings, SettingsError
 from local.stack import Stack
 
 
 def main() -> None:
-    """Start everything, say how to use it, and stop everything on Ctrl-C or SIGTERM."""
+    """Start everything, say how to use it, and stop everything when it is asked to end."""
+    voice = Voice()
     try:
-        asyncio.run(_run())
+        run(_run(voice.say), voice.say)
     except (SettingsError, ManifestError, PartFailedError, KafkaFailedError) as failure:
         sys.exit(f"{failure}")
-    except asyncio.CancelledError:
-        _say("Stopped; `make run` finds the data again, `make clean` removes it.")
+    except Stopped:
+        voice.say("Stopped; `make run` finds the data again, `make clean` removes it.")
+    finally:
+        voice.finish()
 
 
-async def _run() -> None:
+async def _run(say: Callable[[str], None]) -> None:
     begun = time.monotonic()
     settings = Settings.from_environment(os.environ)
-    running = asyncio.current_task()
-    assert running is not None  # noqa: S101
-    loop = asyncio.get_running_loop()
-
-    def stop(number: signal.Signals) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)  # a second Ctrl-C does not wait: the kernel ends what this process started
-        _say(f"{number.name}: stopping")
-        running.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-
-    stack = Stack(settings, report=_say)
+    stack = Stack(settings, report=say)
     if settings.kafka_bootstrap_servers is None:
-        await asyncio.to_thread(ensure_jars, _say)
+        await aside(lambda: ensure_jars(say))
     async with stack:
-        _say(
+        say(
             f"\nReady after {time.monotonic() - begun:.1f} s on {stack.url}; logs are in {stack.log_file('*').parent}\n"
         )
         for route in stack.manifests.routes:
-            _say(f"  {stack.url + route.path:<40} {stack.host_url(route.service.name)}")
-        _say(f"""\nTry: curl {stack.url}/CreateUser -d '{{"user": "Pavel"}}'\n""")
+            say(f"  {stack.url + route.path:<40} {stack.host_url(route.service.name)}")
+        say(f"""\nTry: curl {stack.url}/CreateUser -d '{{"user": "Pavel"}}'\n""")
         await asyncio.Event().wait()
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-main()
+if __name__ == "__main__":
+    main()

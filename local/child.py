@@ -1,12 +1,22 @@
 """Child processes that never outlive their parent, and ports for them."""
 
 import ctypes
+import os
 import random
 import signal
 import socket
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+_forking: int | None = None
+
+
+def _remember() -> None:
+    global _forking
+    _forking = os.getpid()
+
+
+os.register_at_fork(before=_remember)
 
 
 def die_with_parent() -> None:
@@ -16,6 +26,8 @@ def die_with_parent() -> None:
     children in it would die before the parent can stop them in order.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _forking is not None and os.getppid() != _forking:
+        os.kill(os.getpid(), signal.SIGKILL)  # it has died already, and the kernel tells of that no more
 
 
 FREE_PORTS = range(20_000, 32_768)

@@ -24,6 +24,8 @@ from local import folder, settings
 from local.kafka import KafkaFailedError, ensure_jars
 from local.manifests import ManifestError
 from local.parts import PartFailedError
+from local.program import Stopped, run
+from local.program import say as _say
 from local.settings import Settings, SettingsError
 from local.stack import Stack
 from shop import emission
@@ -51,6 +53,8 @@ class Demo:
         self._place = place
         self._http = http
         self._user = ""
+        self.step = ""
+        """What it is showing; before the first step, nothing."""
 
     async def run(self) -> None:
         """Tell the story.
@@ -60,7 +64,7 @@ class Demo:
 
         """
         self._user = await self._new_user()
-        _say(f"1. {self._user} orders a basket: the calls of the shop that this one replaces")
+        self._show_step(f"1. {self._user} orders a basket: the calls of the shop that this one replaces")
         await self._post("/CreateUser", user=self._user)
         await self._post("/DepositCash", user=self._user, sum=100)
         basket = (await self._get("/GetBasket", user=self._user))["basket"]
@@ -68,23 +72,23 @@ class Demo:
         await self._settled(basket, "paid")
         await self._show(balance=90, log=["true"])
 
-        _say("\n2. The same order, five more times")
+        self._show_step("2. The same order, five more times")
         for _ in range(5):
             await self._order(basket, 10)
             await self._show(balance=90, log=["true"])
 
-        _say("\n3. Its event, delivered three more times")
+        self._show_step("3. Its event, delivered three more times")
         for _ in range(3):
             await self._deliver_again(basket)
             await self._show(balance=90, log=["true"])
 
-        _say("\n4. A basket that the balance cannot pay")
+        self._show_step("4. A basket that the balance cannot pay")
         expensive = (await self._get("/GetBasket", user=self._user))["basket"]
         await self._order(expensive, 500)
         await self._settled(expensive, "open")
         await self._show(balance=90, log=["true", "false"])
 
-        _say("\n5. A top-up, and the event of the declined order again: what was declined stays declined")
+        self._show_step("5. A top-up, and the event of the declined order again: what was declined stays declined")
         event = await self._event(expensive)
         await self._post("/DepositCash", user=self._user, sum=1000)
         await self._deliver_again(expensive, event)
@@ -95,6 +99,16 @@ class Demo:
             [(entry["basket"], entry["sum"]) for entry in paid] == [(basket, 10)], f"one charge of 10, found {paid}"
         )
         _say(f"\n{self._user} ordered a basket 6 times, and its event was delivered 4 times or more: charged once")
+
+    def _show_step(self, step: str) -> None:
+        _say(f"\n{step}" if self.step else step)
+        self.step = step
+
+    def report(self) -> str:
+        """Return what was shown, for somebody who ends it early."""
+        if not self.step:
+            return "Nothing was ordered."
+        return f"It ended in step {self.step[0]}; every number that it showed was right. {self._user} stays as it is."
 
     async def _new_user(self) -> str:
         for number in itertools.count(1):
@@ -194,10 +208,6 @@ def _expect(holds: bool, what: str) -> None:
         raise AssertionError(f"expected {what}")
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
 @asynccontextmanager
 async def place(http: aiohttp.ClientSession) -> AsyncIterator[Place]:
     """Find the stack that runs in our folder, or run one of our own for as long as the block does; say which.
@@ -238,22 +248,28 @@ async def _place_of(home: Path, http: aiohttp.ClientSession) -> Place:
         ) from None
 
 
-async def _main() -> None:
+async def _main(demos: list[Demo]) -> None:
     async with aiohttp.ClientSession() as http, place(http) as found:
+        demos.append(Demo(found, http))
         try:
-            await Demo(found, http).run()
+            await demos[0].run()
         finally:
             await emission.close()
 
 
 def main() -> None:
-    """Run the demo; exit 1 when something was not charged exactly once."""
+    """Run the demo; exit 1 when something was not charged exactly once, and as a signal does when one has ended it."""
+    demos: list[Demo] = []
     try:
-        asyncio.run(_main())
+        run(_main(demos), _say)
     except (AssertionError, SettingsError, ManifestError, PartFailedError, KafkaFailedError) as failure:
         sys.exit(f"{failure}")
     except (aiohttp.ClientError, KafkaException, Unavailable, TimeoutError) as failure:
         sys.exit(f"the stack does not answer any more: {failure or type(failure).__name__}")
+    except Stopped as stopped:
+        with contextlib.suppress(Stopped):
+            _say(f"\nStopped: {stopped}. {demos[0].report() if demos else 'Nothing was ordered.'}")
+        sys.exit(stopped.status)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Exit status 0 when nothing was lost, charged twice or contradicted; 1 otherwise.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import sys
@@ -12,8 +13,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.program import Stopped, run, say
 from local.settings import Settings
 from tests.faults.audit import anomalies
 from tests.faults.injections import ALL
@@ -28,11 +31,6 @@ _MOST_MINUTES = 7 * 24 * 60
 _KEPT = 50  # records of each partition that stay after a round, for a group that is reset to deliver once more
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def _shuffled(seed: int) -> Iterator[str]:
     """Yield the names of all faults, in one random order after the other."""
     order = random.Random(seed)
@@ -40,33 +38,53 @@ def _shuffled(seed: int) -> Iterator[str]:
         yield from order.sample(sorted(ALL), len(ALL))
 
 
-async def _play_for(seconds: float, seed: int, system: System) -> int:
-    """Play rounds until the time is over; return the number of anomalies."""
+@dataclass
+class Played:
+    """What was done so far; may be read at any time."""
+
+    rounds: defaultdict[str, list[Round]] = field(default_factory=lambda: defaultdict(list))
+    audited: bool = False
+    """Whether all customers were audited once more at the end."""
+    late: list[str] = field(default_factory=list)
+    """What that found."""
+
+    @property
+    def found(self) -> int:
+        """How many anomalies there were."""
+        return sum(len(one.anomalies) for rounds in self.rounds.values() for one in rounds) + len(self.late)
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        """What all customers were told."""
+        return [ledger for rounds in self.rounds.values() for one in rounds for ledger in one.ledgers]
+
+    def tell(self) -> None:
+        """Print it."""
+        say(_table(self.rounds))
+        for anomaly in self.late:
+            say(f"    at the end: {anomaly}")
+        audited = f"audited once more at the end: {len(self.late)} anomalies" if self.audited else "not audited again"
+        say(f"{len(self.ledgers)} customers {audited}")
+
+
+async def _play_for(seconds: float, seed: int, system: System, played: Played) -> None:
+    """Play rounds until the time is over, and write them down."""
     begun = time.monotonic()
-    played: defaultdict[str, list[Round]] = defaultdict(list)
-    ledgers: list[Ledger] = []
-    found = 0
     for number, fault in enumerate(_shuffled(seed), 1):
         if time.monotonic() - begun > seconds:
             break
         one = await play(system, ALL[fault], seed + number)
-        played[fault].append(one)
-        ledgers += one.ledgers
-        found += len(one.anomalies)
-        _say(
+        played.rounds[fault].append(one)
+        say(
             f"{(time.monotonic() - begun) / 60:5.1f} min  round {number:3}  {fault:32} {one.accepted:4} orders"
             f"  {one.unanswered:3} unanswered  {len(one.anomalies)} anomalies"
         )
         for anomaly in one.anomalies:
-            _say(f"    {anomaly}")
+            say(f"    {anomaly}")
         for topic in (PAYMENTS, RESULTS):
             await asyncio.to_thread(system.topics.expire, topic, _KEPT)
-    _say(_table(played))
-    late = await anomalies(system, ledgers)
-    for anomaly in late:
-        _say(f"    at the end: {anomaly}")
-    _say(f"{len(ledgers)} customers audited once more at the end: {len(late)} anomalies")
-    return found + len(late)
+    played.late = await anomalies(system, played.ledgers)
+    played.audited = True
 
 
 def _table(played: dict[str, list[Round]]) -> str:
@@ -82,17 +100,17 @@ def _table(played: dict[str, list[Round]]) -> str:
     return "\n".join([*lines, line("all", [one for rounds in played.values() for one in rounds])])
 
 
-async def _run(minutes: float, seed: int) -> int:
+async def _run(minutes: float, seed: int, played: Played) -> None:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         async with ReplicaSet(folder) as replica_set:
             settings = Settings(folder=folder / "stack", port=0, mongodb_uri=replica_set.uri, kafka_port=0, sink_port=0)
             async with running(settings, replica_set) as system:
-                return await _play_for(minutes * 60, seed, system)
+                await _play_for(minutes * 60, seed, system, played)
 
 
 def main() -> int:
-    """Play, and say how it went."""
+    """Play, and say how it went, also when a signal has ended it early."""
     parser = Parser(description="Break everything, again and again, under load")
     parser.add_argument("--minutes", type=minutes(_MOST_MINUTES), default=30.0)
     parser.add_argument(
@@ -100,10 +118,18 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     logging.disable(logging.ERROR)  # Kafka's clients complain about the outages we make
-    _say(f"{arguments.minutes:g} minutes of {len(ALL)} faults, seed {arguments.seed}")
-    found = asyncio.run(_run(arguments.minutes, arguments.seed))
-    _say(f"{found} anomalies")
-    return int(found > 0)
+    played, stopped = Played(), None
+    try:
+        say(f"{arguments.minutes:g} minutes of {len(ALL)} faults, seed {arguments.seed}")
+        run(_run(arguments.minutes, arguments.seed, played), say)
+    except Stopped as early:
+        stopped = early
+    finally:  # also after a bug of ours
+        with contextlib.suppress(Stopped):
+            played.tell()
+            early_by = f"; ended early: {stopped}; a round under way does not count" if stopped else ""
+            say(f"{played.found} anomalies{early_by}")
+    return 1 if played.found else stopped.status if stopped else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.child import die_with_parent
 from local.kafka import KafkaFailedError
 from local.manifests import Patch
 from local.parts import PartFailedError
@@ -223,7 +224,11 @@ async def test_a_folder_that_another_stack_has_is_named(stack: Stack) -> None:
 async def run(variables: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, str]:
     """Start `python -m local` as `make run` does, and return it with its URL once it is ready."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "local", cwd=ROOT, env=variables, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "local"),
+        cwd=ROOT,
+        env=variables,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=die_with_parent,
     )
     assert process.stdout
     async with asyncio.timeout(60):

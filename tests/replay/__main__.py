@@ -6,6 +6,7 @@ functions with one bug each: something does. `--history 200000` measures record,
 
 import argparse
 import asyncio
+import contextlib
 import re
 import shlex
 import sys
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 from local.kafka import ensure_jars
+from local.program import Stopped, run, say
 from local.stack import KAFKA_SINK, KAFKA_SOURCE, Stack
 from tests.processes import shop_serve
 from tests.replay.history import ORDERS_EACH, write_history
@@ -60,12 +62,6 @@ class Proof:
         if process.returncode != expected:
             say(f"FAILED: expected exit {expected}")
             self.failures += 1
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 async def prove(orders: int, folder: Path) -> int:
@@ -124,7 +120,12 @@ def main() -> None:
     ensure_jars(say)
     with tempfile.TemporaryDirectory() as folder:
         work = measure(arguments.history, Path(folder)) if arguments.history else prove(arguments.orders, Path(folder))
-        sys.exit(1 if asyncio.run(work) else 0)
+        try:
+            sys.exit(1 if run(work, say) else 0)
+        except Stopped as stopped:
+            with contextlib.suppress(Stopped):
+                say(f"Stopped: {stopped}. What is above was so; nothing more is proved.")
+            sys.exit(stopped.status)
 
 
 if __name__ == "__main__":
