@@ -24,7 +24,7 @@ from local import folder, settings
 from local.kafka import KafkaFailedError, ensure_jars
 from local.manifests import ManifestError
 from local.parts import PartFailedError
-from local.program import Stopped, run
+from local.program import Stopped, aside, run
 from local.program import say as _say
 from local.settings import Settings, SettingsError
 from local.stack import Stack
@@ -108,7 +108,7 @@ class Demo:
         """Return what was shown, for somebody who ends it early."""
         if not self.step:
             return "Nothing was ordered."
-        return f"It ended in step {self.step[0]}; every number that it showed was right. {self._user} stays as it is."
+        return f"It ended in step {self.step[0]}; every number that it showed was right."
 
     async def _new_user(self) -> str:
         for number in itertools.count(1):
@@ -223,7 +223,7 @@ async def place(http: aiohttp.ClientSession) -> AsyncIterator[Place]:
         yield found
         return
     _say(f"No stack runs in {home}: starting one for this demo (a few seconds)\n")
-    await asyncio.to_thread(ensure_jars, _say)
+    await aside(lambda: ensure_jars(_say))
     with tempfile.TemporaryDirectory() as own:
         async with Stack(Settings(port=0, folder=Path(own), mongodb_port=0, kafka_port=0, sink_port=0)) as stack:
             yield Place(stack.url, stack.sink_url("payments"), stack.kafka_bootstrap_servers)
