@@ -5,6 +5,7 @@ Faults 1 to 6 and 10, of a restore, a replay or a forged event. Most run with ar
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from bson import Int64
@@ -153,6 +154,41 @@ async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(limits
     with pytest.raises(Unavailable):
         await billing.decide(requested(moved_since))
     assert (await account())["balance"] == older["balance"]
+
+
+@pytest.mark.parametrize("entry_is_found", [True, False], ids=["in the archive", "moved, then lost"])
+async def test_what_was_paid_and_moved_since_the_look_is_not_charged_again(
+    limits: ArrayLimits, monkeypatch: pytest.MonkeyPatch, entry_is_found: bool
+) -> None:
+    """The update after the look is conditional on nothing having been moved; else there is another look."""
+    await funded(10_000)
+    await pay(*range(10, limits.limit + 10))
+    late, real = requested(1), type(PAID_BASKETS).find
+    looks = []
+
+    async def find(archive_: Any, document: mongo.Document, *rest: Any) -> mongo.Document | None:
+        found = await real(archive_, document, *rest)
+        looks.append(found)
+        if len(looks) == 1:  # another delivery is decided, and its entry moved, right after this look
+            monkeypatch.setattr(type(PAID_BASKETS), "find", real)
+            await pay(1, *range(1_000, 1_000 + limits.limit))
+            if not entry_is_found:
+                await mongo.collection("billing", "paid_baskets").delete_one({"number": 1})
+                await mongo.collection("billing", "paid_baskets").delete_many({"position": {"$gt": limits.batch + 1}})
+            monkeypatch.setattr(type(PAID_BASKETS), "find", find)
+        return found
+
+    monkeypatch.setattr(type(PAID_BASKETS), "find", find)
+    before = 10_000 - 10 * (2 * limits.limit + 1)
+    if entry_is_found:
+        decision = await billing.decide(late)
+        assert decision.event is not None
+        assert decision.event.outcome == PAID
+        assert len(looks) == 2
+    else:
+        with pytest.raises(Unavailable):
+            await billing.decide(late)
+    assert (await account())["balance"] == before
 
 
 async def test_a_look_costs_one_lookup_and_the_update_again(limits: ArrayLimits) -> None:

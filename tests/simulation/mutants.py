@@ -42,6 +42,8 @@ class Mutant:
 
 _NOW = '__import__("datetime").datetime.fromtimestamp(__import__("time").time() // 0.001 / 1000)'  # whole milliseconds
 
+_IN_HAND = '__import__("pkgutil").resolve_name("tests.simulation.processes:_current").get().process.name.startswith'
+
 MUTANTS = (
     # --- decision
     Mutant(
@@ -156,14 +158,19 @@ MUTANTS = (
         (("paid = await PAID_BASKETS.find(account, basket, session)", "paid = None"),),
     ),
     Mutant(
-        "a basket is decided whatever was archived since the look",
-        "shop.billing._decide_it",
-        (("is_above if looked is None else PAID_BASKETS.is_still(looked)", "is_above if looked is None else True"),),
-    ),
-    Mutant(
         "entries are pulled whatever was moved since",
         "shop.archive.Archive._move",
         (('{"_id": user, **as_read}', '{"_id": user}'),),
+    ),
+    Mutant(
+        "what an archive that is too old does not hold was never done",
+        "shop.archive.Archive.find",
+        (("if moved != Moved() and not found:", "if False:"),),
+    ),
+    Mutant(
+        "a move goes over what the archive lacks",
+        "shop.archive.Archive._before",
+        (("    self._check(account, held)\n", ""), ("    return held\n", "    return moved\n")),
     ),
     Mutant(
         "entries are pulled before they are in the archive",
@@ -284,6 +291,25 @@ MUTANTS = (
         "an answer that is a read is durable, not latest",
         "shop.mongo.latest",
         (('ReadConcern("linearizable")', 'ReadConcern("majority")'),),
+    ),
+    # --- restores
+    *(
+        Mutant(
+            f"{function} does not look at the epoch of an event",
+            "shop.events._check_epoch",
+            (("if event.epoch < epoch.number:", f'if event.epoch < epoch.number and not {_IN_HAND}("{function}"):'),),
+        )
+        for function in ("billing_handler", "order_handler", "notify_handler")
+    ),
+    Mutant(
+        "an event does not say its epoch",
+        "shop.emission._data",
+        (("if epoch := edge.epoch.get():", "if epoch := 0:"),),
+    ),
+    Mutant(
+        "orders restored alone asks for an attempt that billing has left behind, and nobody hears of it",
+        "shop.billing._told",
+        (('if requested.epoch > decided.get("epoch", 0):', "if False:"),),
     ),
     # --- notifications
     Mutant(
