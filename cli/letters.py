@@ -259,7 +259,7 @@ def _is_decided(requested: PaymentRequested, decision: Document | None) -> bool:
     if requested.attempt < decision["attempt"]:
         # Asked for after a restore, decided before it: then orders is older than billing, and billing refuses.
         return bool(requested.epoch <= decision.get("epoch", 0))
-    return bool(requested.sum == decision["sum"])
+    return (requested.sum, requested.number) == (decision["sum"], decision["number"])
 
 
 def _is_settled(decided: PaymentDecided, basket: Document | None) -> bool:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from cli.audit import REMEDIES, Said, difference
+from cli.audit import REMEDIES, Moved, Said, archive_difference, difference
 
 NOTHING = Said("nothing")
 
@@ -56,3 +56,29 @@ def test_no_two_stories_go_without_a_verdict_and_no_problem_without_a_remedy() -
         settled = {"paid": "paid", "declined": "open", "nothing": "open"}[theirs.status]
         assert (wrong == "") == (same and ours.status == settled), (ours, theirs)
         assert not wrong or REMEDIES[wrong]
+
+
+OLDER_ARCHIVE, OLDER_ACCOUNT = "the archive is from an older backup", "the account is from an older backup"
+
+
+@pytest.mark.parametrize(
+    ("said", "held", "wrong"),
+    [
+        (Moved(0, 0), Moved(0, 0), ""),
+        (Moved(4, 40), Moved(4, 40), ""),
+        (Moved(0, 40), Moved(4, 40), ""),  # 67d5614 did not count charges
+        (Moved(2, 40), Moved(4, 40), ""),  # nor beside functions that do, during a rollout
+        (Moved(4, 40), Moved(2, 20), OLDER_ARCHIVE),
+        (Moved(4, 40), Moved(0, 0), OLDER_ARCHIVE),
+        (Moved(0, 40), Moved(2, 20), OLDER_ARCHIVE),
+        (Moved(4, 40), Moved(2, 40), OLDER_ARCHIVE),
+        (Moved(4, 40), Moved(3, 50), OLDER_ARCHIVE),
+        (Moved(2, 20), Moved(4, 40), OLDER_ACCOUNT),
+        (Moved(0, 0), Moved(4, 40), OLDER_ACCOUNT),
+        (Moved(4, 40), Moved(4, 50), OLDER_ACCOUNT),
+    ],
+)
+def test_what_is_wrong_with_an_archive(said: Moved, held: Moved, wrong: str) -> None:
+    """Its sum and its count against the account's: the same rule for charges and for deposits."""
+    assert archive_difference(said, held).startswith(wrong)
+    assert bool(archive_difference(said, held)) == bool(wrong)

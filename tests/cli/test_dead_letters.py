@@ -115,6 +115,23 @@ async def test_a_redriven_letter_reaches_the_consumer_that_failed_and_no_other(
     assert (await orders("dlq", "redrive", *of(customer))).out.startswith("0 delivered")
 
 
+async def test_no_more_letters_are_redriven_than_max_says(
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack, sent: Sent
+) -> None:
+    """The first ones; the others wait, whole and uncounted."""
+    bug.deploy()
+    await die(orders, customer, 3)
+    bug.fix()
+    run = await orders("dlq", "redrive", *of(customer), "--max", 2, "--json")
+    assert (run.code, run.json["delivered"], run.json["left"]) == (0, 2, 0)
+    assert [url for url, _ in sent].count(stack.function_url("notify-handler")) == 2
+    assert sorted((one.state, one.replays) for one in letters_of(stack, customer)) == [
+        ("healed", 1),
+        ("healed", 1),
+        ("waiting", 0),
+    ]
+
+
 async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
     orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
