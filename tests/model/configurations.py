@@ -28,19 +28,28 @@ CONFIGURATIONS = {
     "deposits": Configuration(Bounds(deposits=3, sums=2, in_flight=2, array_limits=(2,)), 5_835),
     "rollback": Configuration(Bounds(baskets=2, attempts=2, deposits=2, sums=2, in_flight=2, rollback=True), 23_113),
     "all restored": Configuration(
-        Bounds(baskets=2, attempts=2, deposits=1, sums=2, opening=1, restored=("all",)), 11_486
+        Bounds(baskets=2, attempts=2, deposits=1, sums=2, opening=1, restored=("all",), repair=True), 17_505
     ),
     "all restored, archives": Configuration(
         Bounds(baskets=2, deposits=1, opening=1, in_flight=1, array_limits=(1,), restored=("all",)), 13_465
     ),
-    "all restored twice": Configuration(Bounds(attempts=2, deposits=1, restored=("all", "all")), 20_210),
+    "all restored twice": Configuration(Bounds(deposits=1, restored=("all", "all")), 3_577),
     "orders restored": Configuration(
         Bounds(baskets=2, attempts=2, deposits=1, opening=1, in_flight=1, array_limits=(1,), restored=("orders",)),
         17_415,
     ),
     "billing restored": Configuration(
-        Bounds(baskets=2, attempts=2, deposits=1, opening=1, in_flight=1, array_limits=(1,), restored=("billing",)),
-        11_148,
+        Bounds(
+            baskets=2,
+            attempts=2,
+            deposits=1,
+            opening=1,
+            in_flight=1,
+            array_limits=(1,),
+            restored=("billing",),
+            repair=True,
+        ),
+        14_205,
     ),
     "notify restored": Configuration(Bounds(baskets=2, attempts=2, deposits=2, restored=("notify",)), 3_126),
     "archives restored": Configuration(
@@ -56,6 +65,29 @@ BIG = {
     "orders": Configuration(Bounds(baskets=3, attempts=3, deposits=3, sums=2), 319_397),
     "deposits": Configuration(Bounds(deposits=3, sums=2, opening=1, in_flight=2, array_limits=(2, 4)), 23_112),
     "rollback": Configuration(Bounds(baskets=2, attempts=2, deposits=2, sums=2, in_flight=3, rollback=True), 35_153),
+    "all restored": Configuration(
+        Bounds(baskets=2, attempts=2, deposits=2, sums=2, opening=1, restored=("all",)), 38_438
+    ),
+    "all restored, the lost time delivered": Configuration(
+        Bounds(baskets=2, attempts=2, deposits=1, restored=("all",), lost=True), 9_382
+    ),
+    "all restored twice": Configuration(Bounds(attempts=2, deposits=1, restored=("all", "all")), 20_210),
+    "orders restored": Configuration(
+        Bounds(
+            baskets=2,
+            attempts=2,
+            deposits=1,
+            opening=1,
+            in_flight=1,
+            array_limits=(1,),
+            restored=("orders",),
+            repair=True,
+        ),
+        43_218,
+    ),
+    "orders and billing restored apart": Configuration(
+        Bounds(attempts=2, deposits=1, restored=("orders", "billing"), repair=True), 20_233
+    ),
 }
 """Explored by `python -m tests.model --big`."""
 
@@ -179,6 +211,7 @@ CATCHES = (
         Bounds(0, 0, deposits=1, in_flight=1, array_limits=(1,), restored=("all",)),
         6,
     ),
+    Catch(Mutation.REPAIR_ASKS_AGAIN, CHARGED_AS_ORDERED, Bounds(opening=1, restored=("billing",), repair=True), 8),
     Catch(Mutation.OLDER_ATTEMPT_SILENT, ALOUD, Bounds(attempts=2, restored=("orders",)), 8),
 )
 """EPOCH_BY_COUNTING needs a backup that is restored twice: it does not know the epoch that the first restore gave out.

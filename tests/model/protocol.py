@@ -47,6 +47,7 @@ class Mutation(Enum):
     EPOCH_NOT_RAISED = "functions start after a restore without a new epoch"
     EPOCH_BY_COUNTING = "the new epoch is the highest that is stored, plus 1"
     OLD_PROCESS_WRITES = "functions outlive the restore and can still write"
+    REPAIR_ASKS_AGAIN = "a repair asks for the payment of whatever billing knows no decision of"
     OLDER_ATTEMPT_SILENT = "an older attempt is answered with silence, even when it was ordered in a later epoch"
 
 
@@ -213,6 +214,13 @@ def lacks_entries(billing: Billing, array: Array) -> bool:
     """Tell whether an archive is older than the account: the entry is missing whose position is the account's count."""
     count: int = getattr(billing.user.archived, array).entries
     return count > 0 and all(kept.position != count for kept in getattr(billing, array))
+
+
+def stored_decisions(billing: Billing) -> list[Decision]:
+    """Return what a repair sends again: every decision that billing has stored."""
+    paid = [*billing.user.paid_baskets, *(kept.entry for kept in billing.paid_baskets)]
+    told = {Decision(*entry[:3], "paid", entry.epoch) for entry in paid if isinstance(entry, Payment)}
+    return sorted(told | ({billing.user.declined} if billing.user.declined else set()))
 
 
 def recall(

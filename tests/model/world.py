@@ -50,6 +50,7 @@ from tests.model.protocol import (
     order,
     recall,
     settle,
+    stored_decisions,
 )
 
 NOTHING_REFUSED = "no event of our own is refused"
@@ -112,6 +113,8 @@ class Bounds:
 
     All three databases; one of them alone; or the two archives of billing without its accounts.
     """
+    repair: bool = False
+    """Whether somebody may run `orders verify --repair`: it sends again what billing has stored as decided."""
     lost: bool = False
     """Whether events from before a restore are kept, to be delivered, where no consumer would look at them."""
 
@@ -266,6 +269,8 @@ class Model:
         yield from self._between_steps(world)
         yield from self._majority(world)
         yield from self._restore(world)
+        if self.bounds.repair:
+            yield from self._repair(world)
         if self.mutation is Mutation.NOTIFY_HEARS_THE_PAST:
             yield from self._notify_handler(world)
 
@@ -426,6 +431,17 @@ class Model:
                 stored = self._payment(world, basket)
                 at_once = self.mutation is Mutation.RESEND_WITHOUT_MAJORITY
                 yield Step(("resend_orders emits", stored), self._emit(world, stored, at_once))
+
+    def _repair(self, world: World) -> Iterator[Step]:
+        """Send any decision again that billing has stored; what is ordered is asked for again as by resend."""
+        for decision in stored_decisions(world.billing):
+            told = decision._replace(epoch=self._epoch(world))
+            yield Step(("repair emits", told), self._emit(world, told))
+        if self.mutation is Mutation.REPAIR_ASKS_AGAIN:
+            for basket in world.baskets:
+                asked = self._payment(world, basket)
+                if basket.attempt and recall(world.billing, asked) is None:
+                    yield Step(("repair emits", asked), self._emit(world, asked))
 
     # Functions between two steps, and crashes there.
 
