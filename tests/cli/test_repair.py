@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import Int64, ObjectId
 
 from local.mongodb import Mongod
-from shop import mongo
+from shop import mongo, readiness
+from shop.schema.events_pb2 import PaymentRequested
 from tests.asgi import call
 from tests.cli.command import Orders
 from tests.functions.conftest import CONSUMERS, Client
@@ -179,6 +181,26 @@ async def test_repair_tells_what_is_in_the_archive(client: Client, pavel: Shop, 
         run = await orders(*REPAIR)
     assert (run.code, len(delivered), run.json["repaired"]) == (0, 1, 1), run.json
     assert (await notifications().find_one({}))["_id"] == f"{basket}.1"
+
+
+async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel: Shop, orders: Orders) -> None:
+    """After a restore too it is the very event that the functions emit; of an older epoch it would be refused."""
+    for service in ("orders", "billing", "notify"):
+        epoch = {"_id": "epoch", "epoch": Int64(3), "restored_at": datetime.now(UTC)}
+        await mongo.collection(service, "meta").insert_one(epoch)
+    readiness.forget()
+    await client.user("Pavel", 100)
+    basket = await pavel.settle(10)
+    await pavel.order(20)
+    lost = client.sink.received.pop()
+    emitted = pavel.delivered[-1]
+    await unsettle(basket)
+    async with pavel.delivering() as delivered:
+        run = await orders(*REPAIR)
+    readiness.forget()
+    assert (run.code, run.json["events_sent"]) == (0, 2), run.json
+    assert {event.body for event in delivered} >= {lost.body, emitted.body}
+    assert PaymentRequested.FromString(lost.body).epoch == 3
 
 
 async def test_after_a_repair_the_whole_user_is_looked_at(client: Client, pavel: Shop, orders: Orders) -> None:
