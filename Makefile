@@ -97,7 +97,10 @@ lock: $(VENV)/made ## Lock the dependencies of pyproject.toml anew, with hashes
 	done
 
 clean: ## Remove the data and logs of make run (LOCAL_DIR=.stack; what is installed stays)
-	@if [ -x $(BIN)/python ]; then exec $(BIN)/python -m local.clean; else exec $(PYTHON) -m local.clean; fi
+	@python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed; $$python is not. Name another one: make clean PYTHON=python3.12"; exit 1; }; \
+	  exec $$python -m local.clean
 
 # What is installed: one environment, from a lock with hashes. `dev` holds all that `local` does.
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/made

@@ -43,7 +43,12 @@ def run(program: Coroutine[Any, Any, T], say: Callable[[str], None]) -> T:
         Stopped: it was asked to, and has ended in order.
 
     """
-    return asyncio.run(_until_asked(program, say))
+    try:
+        return asyncio.run(_until_asked(program, say))
+    finally:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # nothing is left to stop: Ctrl-C while we report needs no traceback
 
 
 async def _until_asked(program: Coroutine[Any, Any, T], say: Callable[[str], None]) -> T:

@@ -17,9 +17,9 @@ import pytest
 from local.child import die_with_parent
 from local.kafka import KafkaFailedError
 from local.manifests import Patch
-from local.parts import PartFailedError
+from local.parts import Keeper, PartFailedError, Server
 from local.settings import ROOT, SettingsError
-from local.stack import ADDRESSES, Stack
+from local.stack import ADDRESSES, ENVOY, MONGOD, Stack
 from tests.stack_fixtures import eventually, free
 
 
@@ -219,6 +219,31 @@ async def test_a_folder_that_another_stack_has_is_named(stack: Stack) -> None:
     assert re.search(r" PORT=\d+ ", said)
     assert f"PORT={port} " not in said
     assert stack.log_file("mongod").stat().st_ino == before
+
+
+async def test_a_part_that_ends_while_the_stack_stops_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 27: systemd signals every process, so mongod ends before its turn, while functions still finish."""
+    monkeypatch.setattr("local.parts._STOP_TIMEOUT_S", 1.5)
+    said: list[str] = []
+    says_ready = "print('is ready', flush=True); import time; time.sleep(60)"
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {says_ready}"
+    stack = Stack(free(tmp_path))
+    stack._keepers = {
+        name: Keeper(name, Server([sys.executable, "-c", program], tmp_path / f"{name}.log"), said.append)
+        for name, program in ((ENVOY, stubborn), (MONGOD, says_ready))
+    }
+    for keeper in stack._keepers.values():
+        await keeper.start()
+    mongod = stack._keepers[MONGOD].part.process
+    assert mongod
+    stopping = asyncio.create_task(stack._stop())
+    await asyncio.sleep(0.1)
+    mongod.terminate()
+    await stopping
+    assert stack._keepers[MONGOD].part.process is mongod
+    assert [line.split()[:2] for line in said] == [[ENVOY, "ready"], [MONGOD, "ready"]]
 
 
 async def run(variables: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, str]:
