@@ -117,6 +117,12 @@ def test_what_was_there_is_read_and_what_comes_meanwhile_is_not(kafka: Kafka) ->
     assert places(topics.read(KAFKA, ["payments"])) == [(0, 0), (0, 1), (1, 5)]
     assert kafka.assigned == [(0, 0), (1, 5)]
     assert (kafka.gives, kafka.closed) == ([], 1)
+    kafka.gives = [
+        Message(1, 5),
+        Message(0, 1),
+        Message(0, 3),
+    ]  # where the last one was is a gap, and a new one after it
+    assert places(topics.read(KAFKA, ["payments"])) == [(1, 5), (0, 1)]
 
 
 def test_from_a_time_on_only_what_is_younger_is_read(kafka: Kafka) -> None:
