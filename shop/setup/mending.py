@@ -77,7 +77,7 @@ async def _superfluous(databases: Databases, wanted: Collection, documents: list
 
 
 def _content(document: Document) -> Document:
-    return {field: value for field, value in document.items() if field not in ("_id", "position")}
+    return {field: value for field, value in document.items() if field not in ("_id", "position", "through")}
 
 
 async def _billing_knows(billing: AsyncDatabase[Document], user: str, basket: ObjectId) -> bool:

@@ -1,5 +1,5 @@
 """All small mutants: each a promise that goes, and the tests that must notice within seconds."""
 
-from tests.mutants import command, manifests, sending, shop
+from tests.mutants import command, manifests, sending, setup, shop
 
-MUTANTS = (*command.MUTANTS, *manifests.MUTANTS, *shop.MUTANTS, *sending.MUTANTS)
+MUTANTS = (*command.MUTANTS, *manifests.MUTANTS, *sending.MUTANTS, *setup.MUTANTS, *shop.MUTANTS)

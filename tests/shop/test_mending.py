@@ -44,7 +44,9 @@ async def test_of_baskets_that_were_never_ordered_the_first_stays() -> None:
     assert await readiness.problem("orders", 5) is None
 
 
-@pytest.mark.parametrize(("status", "attempt"), [("open", 1), ("ordered", 1), ("ordered", 3), ("paid", 1)])
+@pytest.mark.parametrize(
+    ("status", "attempt"), [("open", 1), ("ordered", 1), ("ordered", 3), ("paid", 1), ("paid", 0), ("ordered", 0)]
+)
 async def test_the_one_that_was_ordered_stays(status: str, attempt: int) -> None:
     """Declined, on its way or paid: whoever ordered it may ask about it, or have been charged."""
     await insert()
@@ -151,7 +153,7 @@ async def test_equal_entries_of_an_archive_become_one(name: str) -> None:
     """Two moves at once inserted each of them; the one that has its position is the one that the account counts."""
     archive = mongo.collection("billing", name)
     entry = {"user": "Pavel", "key": "7f9c", "basket": ObjectId(), "sum": Int64(10), "at": AT}
-    await archive.insert_many([{**entry}, {**entry, "position": Int64(1)}, {**entry}])
+    await archive.insert_many([{**entry}, {**entry, "position": Int64(1), "through": Int64(10)}, {**entry}])
     await archive.insert_one({**entry, "user": "Olga"})
     assert await mend() == []
     assert [each.get("position") for each in await archive.find({"user": "Pavel"}).to_list()] == [1]

@@ -47,8 +47,14 @@ VALID: dict[tuple[str, str], dict[str, Any]] = {
         "deposits": [DEPOSIT, {**DEPOSIT, "key": ObjectId()}],
         "archived": {"paid": Int64(9), "paid_baskets": Int64(3), "deposited": Int64(9), "deposits": Int64(3)},
     },
-    ("billing", "paid_baskets"): {"user": "Pavel", **PAID, "epoch": Int64(1), "position": Int64(1)},
-    ("billing", "deposits"): {"user": "Pavel", **DEPOSIT, "epoch": Int64(1), "position": Int64(1)},
+    ("billing", "paid_baskets"): {
+        "user": "Pavel",
+        **PAID,
+        "epoch": Int64(1),
+        "position": Int64(1),
+        "through": Int64(9),
+    },
+    ("billing", "deposits"): {"user": "Pavel", **DEPOSIT, "epoch": Int64(1), "position": Int64(1), "through": Int64(9)},
     ("notify", "notifications"): {
         "_id": f"{BASKET}.1",
         "user": "Pavel",
@@ -69,8 +75,8 @@ VALID: dict[tuple[str, str], dict[str, Any]] = {
 OPTIONAL: dict[str, set[str]] = {
     "baskets": {"sum", "ordered_at", "resend_at", "request", "decided_at", "reason"},
     "users": {"balance", "paid_baskets", "archived_through", "declined", "deposits", "archived"},
-    "paid_baskets": {"epoch", "position", "_id"},
-    "deposits": {"epoch", "position", "_id"},
+    "paid_baskets": {"epoch", "position", "through", "_id"},
+    "deposits": {"epoch", "position", "through", "_id"},
 }
 """What a document may go without; a stub has no balance, what was before a restore no epoch."""
 
@@ -93,7 +99,16 @@ def wrong(value: object) -> list[object]:
     raise AssertionError(value)
 
 
-SMALLEST = {"balance": 0, "attempt": 1, "number": 1, "sum": 1, "epoch": 1, "position": 1, "archived_through": 1}
+SMALLEST = {
+    "balance": 0,
+    "attempt": 1,
+    "number": 1,
+    "sum": 1,
+    "epoch": 1,
+    "position": 1,
+    "through": 1,
+    "archived_through": 1,
+}
 
 REFUSED = [
     *(
