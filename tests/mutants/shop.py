@@ -128,13 +128,6 @@ MUTANTS = (
         '"items": _object([], {})',
         _VALIDATORS,
     ),
-    _in(
-        "setup",
-        "a second setup leaves the old validator",
-        '        await database.command("collMod", wanted.name, validator=validator)\n',
-        "        return\n",
-        _VALIDATORS,
-    ),
     # --- readiness
     _in("readiness", "an index that is being built counts", ' if "buildUUID" not in index]', "]", _READINESS),
     _in(
