@@ -147,16 +147,28 @@ MUTANTS = (
         "shop/orders.py",
         "        if len(candidates) < _CANDIDATES:\n",
         "        if candidates:\n",
-        ("tests/shop/test_orders.py::TestResend::test_ticks_at_once_claim_each_due_basket_once_and_leave_none",),
+        ("tests/shop/test_orders.py::TestResend::test_a_claim_that_came_too_late_for_all_it_found_looks_again",),
     ),
     # --- the command
-    _in("__main__", "an option is guessed", "        allow_abbrev=False,\n", "", _COMMAND),
-    _in("__main__", "wrong settings end in a trace", "    settings.check()\n", "", _COMMAND),
+    _in(
+        "__main__",
+        "an option is guessed",
+        "        allow_abbrev=False,\n",
+        "",
+        f"{_COMMAND}::test_wrong_arguments_are_exit_code_2_and_nothing_is_done",
+    ),
+    _in(
+        "__main__",
+        "wrong settings end in a trace",
+        "    settings.check()\n",
+        "",
+        f"{_COMMAND}::test_a_setting_that_cannot_be_right_is_named",
+    ),
     _in(
         "__main__",
         "a restore is not set up",
         "        await restored()\n",
         "        return await restored()\n",
-        _COMMAND,
+        f"{_COMMAND}::test_restored_sets_up_and_begins_an_epoch",
     ),
 )

@@ -77,6 +77,7 @@ def test_a_setting_that_cannot_be_right_is_named() -> None:
     assert done.returncode == 1
     assert "BILLING_MONGODB_URI is not a MongoDB connection string" in done.stderr
     assert "ORDERS_DATABASE must be a database name" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("verb", [(), ("--restored",), ("--mend",), ("--shard",)])
