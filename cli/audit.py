@@ -339,6 +339,8 @@ class _Check:
                     event = self._decision(basket["_id"], attempt) if wrong == "not notified" else None
                     yield self._on_basket(wrong, basket["_id"], _orders(basket), attempt, event)
         for stray in left.values():
+            if not self._is_old(stray["recorded_at"]):
+                continue  # orders was read before it: what it tells of may have been ordered in between
             orders = next((_orders(each) for each in self._history.baskets if each["_id"] == stray["basket"]), _NOTHING)
             yield self._on_basket("no decision", stray["basket"], orders, stray["attempt"])
 

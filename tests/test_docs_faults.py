@@ -28,7 +28,7 @@ def collected() -> list[str]:
     files = {named.partition("::")[0] for named in NAMED.values()}
     existing = [f"tests/{file}" for file in sorted(files) if "/" in file and (ROOT / "tests" / file).exists()]
     command = [sys.executable, "-m", "pytest", "tests/faults", *existing, "--collect-only", "--quiet", "-m", ""]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=110).stdout
     return [test.removeprefix("faults/") for test in re.findall(r"^tests/(\S+::.+)$", listed, re.MULTILINE)]
 
 

@@ -7,6 +7,7 @@ _LETTERS = "tests/cli/test_letters.py"
 _REDRIVE = "tests/cli/test_redrive.py"
 _REPAIR = "tests/cli/test_repair.py"
 _VERIFY = "tests/cli/test_verify.py"
+_DAMAGE = f"{_VERIFY}::test_damage_is_found_and_named"
 
 
 def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
@@ -196,7 +197,7 @@ MUTANTS = (
         "charges in no basket are fine",
         "if lacking is not None and lacking not in known:",
         "if False:",
-        _VERIFY,
+        _DAMAGE,
     ),
     _in(
         "verify",
@@ -218,6 +219,13 @@ MUTANTS = (
         "if found or epochs.disagreement(look.epochs):",
         "if found:",
         f"{_VERIFY}::test_databases_of_different_epochs_are_a_problem_and_nothing_is_repaired_then",
+    ),
+    _in(
+        "verify",
+        "totals are trusted although a basket is not paid",
+        "audit.needs_archives(history)",
+        "False",
+        f"{_VERIFY}::test_totals_that_agree_by_chance_hide_nothing",
     ),
     # --- what repair asks for
     _in(
