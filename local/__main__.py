@@ -1,4 +1,4 @@
-"""Run the stack until it is told to stop: `python -m local`, or `make run`."""
+"""Run the stack until it is told to stop, or its parent has ended: `python -m local`, or `make run`."""
 
 import asyncio
 import os

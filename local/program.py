@@ -72,7 +72,7 @@ async def _until_asked(program: Coroutine[Any, Any, T], say: Callable[[str], Non
 
     def orphaned(watch: asyncio.Task[None]) -> None:
         if not watch.cancelled():
-            ask("its parent has ended", signal.SIGTERM)
+            ask("its parent has ended", signal.SIGTERM, " (under nohup it would stay)")
 
     loop.add_signal_handler(signal.SIGINT, interrupt)
     loop.add_signal_handler(signal.SIGTERM, ask, "SIGTERM", signal.SIGTERM)
