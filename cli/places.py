@@ -68,7 +68,7 @@ class Places:
         for service in SERVICES:
             if service not in self.mongodb:
                 raise self._not_told(
-                    f"the MongoDB of {service}", f"--mongodb-uri, MONGODB_URI or {service.upper()}_MONGODB_URI"
+                    f"the MongoDB of {service}", f"--mongodb-uri, MONGODB_URI or {_uri_variable(service)}"
                 )
         self._say()
         return {service: place.at for service, place in self.mongodb.items()}
@@ -140,13 +140,17 @@ class Places:
         return "; ".join(told + renamed)
 
 
+def _uri_variable(service: str) -> str:
+    return f"{service.upper()}_MONGODB_URI"
+
+
 def _database_variable(service: str) -> str:
     return f"{service.upper()}_DATABASE"
 
 
-def hosts(mongodb_uri: str) -> str:
-    """Return the hosts that a URI of MongoDB names, and nothing of the credentials, however it is written."""
-    return mongodb_uri.partition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
+def hosts(uri: str) -> str:
+    """Return the hosts of a URI of MongoDB, or of bootstrap servers, without credentials, however they are written."""
+    return uri.rpartition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
 
 
 def find(
@@ -159,6 +163,8 @@ def find(
     by_environment: Collection[str] = (),
 ) -> Places:
     """Put together what was said, what the environment says and what the stack on this machine says.
+
+    A stack counts as a whole or not at all: the orders of one shop are never held against the topics of another.
 
     Args:
         mongodb_uri: the MongoDB of all services whose own variable is not set.
@@ -177,20 +183,22 @@ def find(
         return variable if option.removeprefix("--").replace("-", "_") in by_environment else option
 
     folder = Path(os.environ.get("LOCAL_DIR") or Settings.folder).absolute()
-    stack, silent = _stack(folder)
-    in_stack = f"the stack in {folder}"
     properties = _properties(kafka_config) if kafka_config else {}
     brokers = [
         (kafka, by("--kafka", "KAFKA_BOOTSTRAP_SERVERS")),
         (properties.get("bootstrap.servers"), str(kafka_config)),
-        (stack.get("kafka_bootstrap_servers"), in_stack),
     ]
-    all_of_mongodb = [(mongodb_uri, by("--mongodb-uri", "MONGODB_URI")), (stack.get("mongodb_uri"), in_stack)]
-    mongodb = {
-        service: _first([(os.environ.get(variable), variable), *all_of_mongodb])
-        for service in SERVICES
-        for variable in [f"{service.upper()}_MONGODB_URI"]
-    }
+    all_of_mongodb = [(mongodb_uri, by("--mongodb-uri", "MONGODB_URI"))]
+    of_each = {service: (os.environ.get(name), name) for service in SERVICES for name in [_uri_variable(service)]}
+    stack, silent = _stack(folder)
+    for told, what in (([*of_each.values(), *all_of_mongodb], "mongodb_uri"), (brokers, "kafka_bootstrap_servers")):
+        for at, says in told:
+            if at and stack and hosts(at) != hosts(stack.get(what, "")):
+                stack, silent = {}, f"the stack in {folder} is of another shop than {says}, so it is left aside"
+    in_stack = f"the stack in {folder}"
+    brokers.append((stack.get("kafka_bootstrap_servers"), in_stack))
+    all_of_mongodb.append((stack.get("mongodb_uri"), in_stack))
+    mongodb = {service: _first([of_each[service], *all_of_mongodb]) for service in SERVICES}
     return Places(
         mongodb={service: place for service, place in mongodb.items() if place is not None},
         brokers=_checked_brokers(_first(brokers)),

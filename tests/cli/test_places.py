@@ -127,6 +127,29 @@ def test_an_option_counts_before_a_file_and_a_file_before_a_stack(
         assert find(kafka="said:1", kafka_config=config).kafka["bootstrap.servers"] == "said:1"
 
 
+def test_a_stack_counts_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster's orders are never repaired through the topics of a stack that happens to run in this folder."""
+    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
+    stack = {
+        "mongodb_uri": "mongodb://127.0.0.1:1/?directConnection=true",
+        "kafka_bootstrap_servers": "127.0.0.1:2",
+        "sinks": {"payments": "http://127.0.0.1:3"},
+    }
+    with addresses(tmp_path, stack):
+        assert find("mongodb://127.0.0.1:1").sink("payments") == "http://127.0.0.1:3"  # the stack's own, said again
+        assert find(kafka="127.0.0.1:2").sink("payments") == "http://127.0.0.1:3"
+        assert find(sink_url="http://s/{name}").kafka["bootstrap.servers"] == "127.0.0.1:2"
+        elsewhere = find("mongodb://cluster")
+        for ask in (lambda: elsewhere.kafka, lambda: elsewhere.sink("payments")):
+            with pytest.raises(NotTold, match="is of another shop than --mongodb-uri, so it is left aside"):
+                ask()
+        with pytest.raises(NotTold, match="is of another shop than --kafka"):
+            _ = find(kafka="cluster:9092").mongodb_uris
+        monkeypatch.setenv("BILLING_MONGODB_URI", "mongodb://cluster")
+        with pytest.raises(NotTold, match=r"the MongoDB of orders is.*is of another shop than BILLING_MONGODB_URI"):
+            _ = find().mongodb_uris
+
+
 async def test_what_cannot_be_reached_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MongoDB, Kafka: nothing was found out, in one line without a trace."""
     monkeypatch.setattr(databases, "SELECTION_TIMEOUT_MS", 200)

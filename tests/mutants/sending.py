@@ -196,6 +196,13 @@ MUTANTS = (
     ),
     _in(
         "places",
+        "one shop's orders go through another's topics",
+        'if at and stack and hosts(at) != hosts(stack.get(what, "")):',
+        "if False:",
+        "tests/cli/test_places.py::test_a_stack_counts_as_a_whole_or_not_at_all",
+    ),
+    _in(
+        "places",
         "what is looked at is not said",
         '            note(f"looking at {self}")\n',
         "            pass\n",
