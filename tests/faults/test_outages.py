@@ -109,17 +109,15 @@ async def test_a_hundred_hopeless_baskets_do_not_starve_resend(system: System, s
             "user": user,
             "number": Int64(1),
             "status": "ordered",
-            "attempt": Int64(1),
+            "attempt": Int64(2),
             "sum": Int64(10),
             "ordered_at": long_ago,
             "resend_at": long_ago,
         }
         for user in hopeless
     ]
-    # As billing restored from another backup would have it: all up to 1 is archived, yet this basket is not there.
-    await system.collection("billing.users").insert_many(
-        [{"_id": user, "balance": Int64(100), "archived_through": Int64(1)} for user in hopeless]
-    )
+    # As billing restored from another backup would have it: it has not declined the attempt before.
+    await system.collection("billing.users").insert_many([{"_id": user, "balance": Int64(100)} for user in hopeless])
     await system.collection("orders.baskets").insert_many(baskets)
     user = await shop.account(100)
     basket, attempt = await shop.basket(user)
@@ -131,11 +129,11 @@ async def test_a_hundred_hopeless_baskets_do_not_starve_resend(system: System, s
     await system.resend(user)
 
     assert await system.settled(basket) == "paid"
-    ids = [f"{stored['_id']}.1" for stored in baskets]
+    ids = [f"{stored['_id']}.2" for stored in baskets]
     for id_ in ids:
         await system.emitted(PAYMENTS, id_)
         assert len(system.topics.emissions(PAYMENTS, id_)) == 1
     put_off = await system.collection("orders.baskets").find({"user": {"$in": hopeless}}).to_list()
     # Their age is an hour, and so is their next wait.
     assert all(stored["resend_at"] > long_ago + timedelta(minutes=110) for stored in put_off)
-    assert "archived" in system.reason(await system.dead_letter(ids[0], "billing-handler"))
+    assert "attempt 1 was never declined" in system.reason(await system.dead_letter(ids[0], "billing-handler"))
