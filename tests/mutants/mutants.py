@@ -1,5 +1,8 @@
 """All small mutants: each a promise that goes, and the tests that must notice within seconds."""
 
-from tests.mutants import command, manifests, sending, setup, shop
+from tests.mutants import command, manifests, protocol, sending, setup, shop
 
-MUTANTS = (*command.MUTANTS, *manifests.MUTANTS, *sending.MUTANTS, *setup.MUTANTS, *shop.MUTANTS)
+MUTANTS = (
+    *(*manifests.MUTANTS, *shop.MUTANTS, *setup.MUTANTS, *protocol.MUTANTS),
+    *(*command.MUTANTS, *sending.MUTANTS),
+)

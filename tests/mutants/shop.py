@@ -4,7 +4,11 @@ from tests.mutants.mutant import Mutant
 
 _TIMEOUTS = "tests/docs/test_figures.py::test_timeouts_are_the_codes"
 _VALUES = "tests/knative/test_values.py"
-_VALIDATORS = "tests/shop/test_validators.py"
+_RESEND = "tests/functions/test_resend_orders.py"
+_SETUP = "tests/shop/test_setup.py"
+_RULES = "tests/shop/test_setup.py::test_each_rule_of_the_validators_holds"
+_REQUIRED = "tests/shop/test_setup.py::test_a_document_without_a_field_that_it_must_have_is_refused"
+_UNIQUE = "tests/shop/test_setup.py::test_the_unique_indexes_are_there_and_unique"
 _SERVE = "tests/shop/test_serve.py"
 _READINESS = "tests/shop/test_readiness.py"
 _MONGO = "tests/shop/test_mongo.py"
@@ -68,65 +72,65 @@ MUTANTS = (
         "two baskets of one number",
         'Index("user_number", {"user": 1, "number": 1}, unique=True)',
         'Index("user_number", {"user": 1, "number": 1})',
-        _VALIDATORS,
+        _UNIQUE,
     ),
     _in(
         "state",
         "an archived entry twice",
         'Index(f"user_{key}", {"user": 1, key: 1}, unique=True)',
         'Index(f"user_{key}", {"user": 1, key: 1})',
-        _VALIDATORS,
+        _UNIQUE,
     ),
-    _in("state", "resend looks at all baskets", ', only={"status": "ordered"})', ")", _VALIDATORS),
+    _in("state", "resend looks at all baskets", ', only={"status": "ordered"})', ")", _RESEND),
     _in(
         "state",
         "a balance may be negative",
         '"balance": {"bsonType": "long", "minimum": 0}',
         '"balance": {"bsonType": "long"}',
-        _VALIDATORS,
+        _RULES,
     ),
     _in(
         "state",
         "a sum may be zero",
         '_COUNT = {"bsonType": "long", "minimum": 1}',
         '_COUNT = {"bsonType": "long", "minimum": 0}',
-        _VALIDATORS,
+        _RULES,
     ),
     _in(
         "state",
         "a sum may be a double",
         '_COUNT = {"bsonType": "long", "minimum": 1}',
         '_COUNT = {"bsonType": "number", "minimum": 1}',
-        _VALIDATORS,
+        _RULES,
     ),
     _in(
         "state",
         "a status may be any word",
         '"status": {"enum": ["open", "ordered", "paid"]}',
         '"status": _TEXT',
-        _VALIDATORS,
+        _RULES,
     ),
     _in(
         "state",
         "an outcome may be any word",
         '"outcome": {"enum": ["paid", "declined"]}',
         '"outcome": _TEXT',
-        _VALIDATORS,
+        _RULES,
     ),
     _in(
         "state",
         "a basket needs no number",
         '["_id", "user", "number", "status", "attempt"]',
         '["_id", "user", "status", "attempt"]',
-        _VALIDATORS,
+        _REQUIRED,
     ),
-    _in("state", "an archived entry needs no user", '_object(["user", *entry]', "_object([*entry]", _VALIDATORS),
+    _in("state", "an archived entry needs no user", '_object(["user", *entry]', "_object([*entry]", _REQUIRED),
     _in(
         "state",
         "an account keeps deposits of any form",
         '"items": _object(list(_DEPOSIT), _DEPOSIT)',
         '"items": _object([], {})',
-        _VALIDATORS,
+        _RULES,
     ),
     # --- readiness
     _in("readiness", "an index that is being built counts", ' if "buildUUID" not in index]', "]", _READINESS),

@@ -11,7 +11,7 @@ from tests.mutants.__main__ import ROOT, hunt
 from tests.mutants.mutant import Mutant
 from tests.mutants.mutants import MUTANTS
 
-KINDS = ("knative/base/",)
+KINDS = ("shop/", "functions/", "cli/", "knative/base/")
 """What the list goes through, by the beginnings of the files' names."""
 
 
