@@ -10,6 +10,7 @@ from bson import ObjectId
 from shop import emission, mongo, readiness
 from shop.setup import setup
 from shop.state import SERVICES
+from tests import openapi
 from tests.asgi import Answer, call
 from tests.functions.conftest import CONSUMERS
 from tests.sink import Sink
@@ -34,6 +35,9 @@ SERVICE = {
     **dict.fromkeys(("create_user", "deposit_cash", "get_user", "billing_handler"), "billing"),
     **dict.fromkeys(("notify_handler", "list_notify"), "notify"),
 }
+
+
+PATHS = {operation["operationId"]: path for path, _, operation in openapi.operations()}
 
 
 async def ask(function: str) -> Answer:
@@ -85,6 +89,8 @@ async def test_every_function_answers_503_and_does_nothing(
         assert "retry-after" not in answer.headers  # a repeat does not help before somebody has run it
         assert f"{SERVICE[function]} is not set up" in answer.text
         assert "python -m shop.setup" in answer.text
+        if function in PATHS:
+            openapi.check_answer(PATHS[function], answer.status, answer.headers, answer.body)
         healthy = await call(function, "GET", path="/healthz")
         assert (healthy.status, "python -m shop.setup" in healthy.text) == (503, True)
     assert await nothing_is_there()
