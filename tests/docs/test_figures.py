@@ -79,7 +79,7 @@ COUNTS = [
     Figure(rf"made of {N} small Python functions", lambda: (len(list((ROOT / "functions").glob("*/main.py"))),)),
     Figure(rf"{N} known bugs into the code", lambda: (len(MUTANTS),)),
     Figure(rf"of the real code with {N} mutants", lambda: (len(MUTANTS),)),
-    Figure(rf"{N} small mutants", lambda: (len(SMALL_MUTANTS),)),
+    Figure(rf"more than {N} small mutants", lambda: (len(SMALL_MUTANTS) // 50 * 50,)),
     Figure(rf"faults of {N} kinds", lambda: (len(Fault),)),
 ]
 RETRIES = [
