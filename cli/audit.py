@@ -87,14 +87,6 @@ def problems(history: History, settled_by: datetime, epoch: int) -> Iterator[Pro
     yield from check.notifications()
 
 
-def needs_archives(history: History) -> bool:
-    """Whether only the archives can tell: a basket is not paid, though its number is among those that were archived."""
-    through = history.account.get("archived_through", 0)
-    return not history.has_archives and any(
-        basket["status"] != "paid" and basket["number"] <= through for basket in history.baskets
-    )
-
-
 # --- what orders and billing say of one basket -----------------------------------------------------------------------
 
 

@@ -135,9 +135,10 @@ class Look:
         with progress("verifying", None if user else self._users()) as steps:
             for history in histories.histories(self.databases, user, archives=self.archives):
                 self._count(history)
-                # What looks wrong is looked at with the archives: they say what became of an old basket.
-                if history.has_archives or audit.needs_archives(history) or self._at(history, settled_by):
-                    found += self.at(history.user) if not history.has_archives else self._at(history, settled_by)
+                problems = self._at(history, settled_by)
+                if problems and not history.has_archives:  # they say what became of an old basket
+                    problems = self.at(history.user)
+                found += problems
                 steps.done()
         return found
 

@@ -142,6 +142,7 @@ async def test_repair_tells_again_what_billing_decided(
     assert run.code == 0, run.json
     assert (run.json["events_sent"], run.json["repaired"]) == (1, 1)
     (event,) = delivered
+    assert event.request_line.split()[1].endswith("/results")
     assert event.body == emitted.body
     assert attributes(event) == attributes(emitted)
     assert await users().find_one({"_id": "Pavel"}) == account
@@ -163,6 +164,7 @@ async def test_repair_asks_for_the_payment_of_what_is_ordered_and_undecided(
     async with pavel.delivering() as delivered:
         run = await orders(*REPAIR)
     assert (run.code, run.json["events_sent"], run.json["repaired"]) == (0, 1, 1), run.json
+    assert delivered[0].request_line.split()[1].endswith("/payments")
     assert (delivered[0].body, attributes(delivered[0])) == (lost.body, attributes(lost))
     assert await client.balance() == 90
 

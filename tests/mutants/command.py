@@ -222,10 +222,10 @@ MUTANTS = (
     ),
     _in(
         "verify",
-        "totals are trusted although a basket is not paid",
-        "audit.needs_archives(history)",
-        "False",
-        f"{_VERIFY}::test_totals_that_agree_by_chance_hide_nothing",
+        "what looks wrong is judged without the archives",
+        "if problems and not history.has_archives:",
+        "if False:",
+        f"{_VERIFY}::test_what_was_archived_is_known_without_an_audit",
     ),
     # --- what repair asks for
     _in(
