@@ -204,7 +204,7 @@ MUTANTS = (
         "true is a sum",
         "elif type(value) is not int:",
         "elif not isinstance(value, int):",
-        "tests/functions/test_http_contract.py",
+        "tests/functions/test_every_function.py::test_a_number_of_another_json_type_is_400",
     ),
     _in(
         "messages",
