@@ -15,11 +15,10 @@ from cli.output import NotReachable, progress
 from cli.places import Places
 from cli.sending import Answer, Target, send_all
 from local.cloudevents import Event
-from shop.messages import event_id, happened_at, rfc3339
+from shop.messages import SOURCES, event_id, happened_at, rfc3339
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 
 _TOPICS: Final[Mapping[type, str]] = {PaymentRequested: "payments", PaymentDecided: "results"}
-_SOURCES: Final[Mapping[type, str]] = {PaymentRequested: "/orders", PaymentDecided: "/billing"}
 _AT_ONCE: Final = 8  # events in flight; KafkaSink takes as many from one function
 
 
@@ -66,7 +65,7 @@ def _event(payment: Payment) -> Event:
         "specversion": "1.0",
         "id": event_id(payment),
         "type": payment.DESCRIPTOR.full_name,
-        "source": _SOURCES[type(payment)],
+        "source": SOURCES[type(payment)],
         "subject": payment.basket,
         "time": rfc3339(happened_at(payment)),
         "datacontenttype": "application/protobuf",

@@ -43,7 +43,7 @@ class Moved:
 
 
 class Ahead(Exception):
-    """The archive holds the entry, yet the account has not moved it: a move is under way, or one of them is older."""
+    """The archive holds the entry, yet the account has not moved it: it was since, or one of them is older."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,12 @@ class Archive:
             deposited = DEPOSITS.moved(account).sum + _total(account, DEPOSITS)
             if account.get("balance") == deposited - _total(account, self) - held.sum:
                 return
-        raise self._incomplete(account)
+        raise self.unfit(account)
 
-    def _incomplete(self, account: Document) -> Unavailable:
+    def unfit(self, account: Document) -> Unavailable:
+        """Say, and log, that the archive is no witness: it holds something else than the account moved there."""
         _log.error(
-            "the archive billing.%s does not hold what the account of %r moved there (%s entries of 67d5614 or later, "
+            "the archive billing.%s does not hold what the account of %r moved there (%s entries that were counted, "
             "%s in all): it is from another backup than billing.users. Restore both as of one moment; until then "
             "whatever rests on the archive is answered 503",
             *(self.array, account["_id"], self.moved(account).count, self.moved(account).sum),

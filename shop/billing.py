@@ -91,10 +91,11 @@ async def decide(requested: PaymentRequested) -> Decision:
     look there, and then the update again, on the condition that nothing was moved since the look.
 
     Raises Contradiction for what no order of ours can have led to: it goes to the dead letters. Raises Unavailable when
-    the archive is not complete.
+    the archive is not complete, or holds more than the account moved there.
     """
     basket = ObjectId(requested.basket)
     looked: Moved | None = None
+    was_ahead = False
     async with mongo.session() as session:
         for _ in range(_RACES):
             account = await _users().find_one_and_update(
@@ -113,6 +114,9 @@ async def decide(requested: PaymentRequested) -> Decision:
                     try:
                         paid = await PAID_BASKETS.find(account, basket, session)
                     except Ahead:
+                        if was_ahead:  # what was moved since the update before is in the account by now
+                            raise PAID_BASKETS.unfit(account) from None
+                        was_ahead = True
                         continue
                     if paid is not None:
                         return Decision(_told(requested, paid, PAID), account)
@@ -243,6 +247,7 @@ async def deposit(user: str, sum_: int, key: str | None) -> Deposited:
 async def _deposit(user: str, sum_: int, key: str | None, session: AsyncClientSession) -> Deposited:
     account = {"_id": user, **_ACCOUNT}
     looked = Moved()  # how much was moved to the archive when it was known not to hold the key
+    was_ahead = False
     for _ in range(_RACES):
         before = await _users().find_one_and_update(
             account,
@@ -259,6 +264,9 @@ async def _deposit(user: str, sum_: int, key: str | None, session: AsyncClientSe
             try:
                 known = await DEPOSITS.find(before, key, session)
             except Ahead:
+                if was_ahead:  # as in `decide`
+                    raise DEPOSITS.unfit(before) from None
+                was_ahead = True
                 continue
             if known is None:
                 looked = moved

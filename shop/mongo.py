@@ -76,15 +76,12 @@ async def upsert(
     into: AsyncCollection[Document],
     key: Mapping[str, Any],
     update: Mapping[str, Any] | Pipeline,
-    session: AsyncClientSession | None = None,
 ) -> Document:
     """Apply an update to the document with this key, made if there is none, and return it after that.
 
     The key is a unique key and nothing else: a condition beside it would turn a normal race into a duplicate key error.
     """
-    stored = await into.find_one_and_update(
-        key, update, upsert=True, return_document=ReturnDocument.AFTER, session=session
-    )
+    stored = await into.find_one_and_update(key, update, upsert=True, return_document=ReturnDocument.AFTER)
     if stored is None:
         raise AssertionError("an upsert that returns the document after it has one")
     return stored

@@ -142,7 +142,9 @@ async def test_a_basket_is_not_charged_again_when_the_archive_is_too_old(limits:
     await pay(1)  # it is there
 
 
-async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(limits: ArrayLimits) -> None:
+async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(
+    limits: ArrayLimits, caplog: pytest.LogCaptureFixture
+) -> None:
     """The accounts are of an older backup than the archive: what they never moved is neither paid nor unpaid."""
     await funded(10_000)
     await pay(*range(1, limits.limit + 1))
@@ -151,9 +153,30 @@ async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(limits
     await pay(*range(limits.limit + 1, 2 * limits.limit + 1))
     await users.replace_one({"_id": "Pavel"}, {**older, "archived_through": Int64(10**6)})
     moved_since = older["paid_baskets"][0]["number"] + len(older["paid_baskets"])
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="history is not complete") as refused:
         await billing.decide(requested(moved_since))
+    assert not refused.value.repeat_safe
     assert (await account())["balance"] == older["balance"]
+    assert "Restore both as of one moment" in caplog.text
+
+
+async def test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_replayed(
+    limits: ArrayLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same for deposits: no loop helps a client, so it is not told to repeat."""
+    await billing.create_user("Pavel")
+    for number in range(limits.limit + 1):
+        await deposit("Pavel", 10, f"key {number}")
+    older = await account()
+    assert older["archived"]["deposits"]
+    for number in range(limits.limit + 1, 3 * limits.limit):
+        await deposit("Pavel", 10, f"key {number}")
+    await mongo.collection("billing", "users").replace_one({"_id": "Pavel"}, older)
+    with pytest.raises(Unavailable, match="history is not complete") as refused:
+        await deposit("Pavel", 10, f"key {limits.limit + 1}")
+    assert not refused.value.repeat_safe
+    assert await account() == older
+    assert "Restore both as of one moment" in caplog.text
 
 
 @pytest.mark.parametrize("entry_is_found", [True, False], ids=["in the archive", "moved, then lost"])
