@@ -22,7 +22,7 @@ SERVICE_OF: Final = {"billing-handler": "billing", "order-handler": "orders", "n
 
 @dataclass(frozen=True)
 class Epoch:
-    """How often the databases were restored, and when that was last."""
+    """Which epoch a database is in, and when it was restored; 0 before the first restore."""
 
     number: int = 0
     restored_at: datetime | None = None
