@@ -16,8 +16,9 @@ explores larger bounds than the tests do.
 What is left out, and why that loses nothing, is told where it is left out: one user (`protocol`), slow emissions,
 requests on their way, clocks, notifications, events of the lost time (`world`), looking in an archive later
 (`protocol.recall`). What is left out and does matter has its tests elsewhere: the epochs of the three databases rise
-together, for functions are stopped until they did; a basket has one number in all its events; an archive is not newer
-than its account; and the code does what the model does.
+together, for functions are stopped until they did; a basket has one number in all its events; and the code does what
+the model does. One thing is not promised: an archive that was restored by itself from a life of the shop that was lost
+in an earlier restore looks complete when it holds as many entries as that of the life that goes on.
 
 In a history `2.3 (sum 1)` is attempt 3 of basket 2, for a sum of 1; `2'` is another basket of number 2, made after the
 first restore.

@@ -157,6 +157,7 @@ _STANDING = {
     "a deposit is credited at most once",
     "balance = deposits - paid, never negative",
     "nothing is emitted that MongoDB forgets",
+    "a notification never contradicts the charge",  # of what was told since the restore
     ONE_UNPAID,
     CHARGED_AS_ORDERED,
     ALOUD,
@@ -170,7 +171,8 @@ def promised(bounds: Bounds) -> Collection[str]:
     alone = set(bounds.restored) - {"all", "notify"}
     if not alone:
         return ALL
-    return _STANDING if "archives" in alone else {*_STANDING, NEW_BASKETS}
+    standing = _STANDING if "archives" in alone else {*_STANDING, NEW_BASKETS}
+    return standing - {"a notification never contradicts the charge"} if "accounts" in alone else standing
 
 
 Judge = Callable[[World, World], str | None]

@@ -26,6 +26,7 @@ class Mutation(Enum):
     DECISION_UNCONDITIONAL = "a decision after a look in the archive does not ask that the count is as seen"
     DEPOSIT_UNCONDITIONAL = "a deposit does not ask that the count is as seen"
     COMPLETENESS_NOT_ASKED = "what is not in the archive counts as new, however much the archive lacks"
+    AHEAD_COUNTS = "what is in the archive counts as moved, even when the account did not move it"
     MOVE_INTO_INCOMPLETE = "entries are moved to an archive that lacks some"
     ARCHIVED_THROUGH_NOT_RAISED = "the pull does not raise `archived_through`"
     PULL_BEFORE_INSERT = "entries are pulled before they are in the archive"
@@ -161,7 +162,7 @@ class Refusal(Enum):
 
     OLDER = "200, an older attempt"
     CONTRADICTION = "422"
-    INCOMPLETE = "503, and an error log: the archive lacks entries"
+    INCOMPLETE = "503, and an error log: account and archive are of different moments"
     LOOK_AGAIN = "to look again: it is not in the archive as of this count"
 
     def __str__(self) -> str:
@@ -205,9 +206,19 @@ def find(entries: tuple[Entry, ...], key: object) -> Entry | None:
     return None
 
 
-def look(archive: tuple[Kept, ...], key: object) -> Payment | Deposit | None:
-    """Return an entry of an archive."""
-    return next((kept.entry for kept in archive if kept.entry[0] == key), None)
+def look(
+    billing: Billing, array: Array, key: object, mutation: Mutation | None
+) -> "Payment | Deposit | Refusal | None":
+    """Return an entry of an archive.
+
+    At a position above the account's count, and not in the array, it is of a time that the account does not know: the
+    account is older than the archive, and of what is there nothing is certain.
+    """
+    kept = next((kept for kept in getattr(billing, array) if kept.entry[0] == key), None)
+    if kept is None:
+        return None
+    ahead = kept.position > getattr(billing.user.archived, array).entries and mutation is not Mutation.AHEAD_COUNTS
+    return Refusal.INCOMPLETE if ahead else kept.entry
 
 
 def lacks_entries(billing: Billing, array: Array) -> bool:
@@ -235,14 +246,16 @@ def recall(
     decision is a contradiction: orders has forgotten the decision.
     """
     user = billing.user
-    paid = find(user.paid_baskets, asked.basket)
+    paid: Payment | Deposit | Refusal | None = find(user.paid_baskets, asked.basket)
     if not paid and _has_to_look(user, asked, seen, mutation):
         # Looking at once is the worst case: until it is restored the archive only grows, so whatever is found now is
         # found later, and a restore ends whoever was about to look.
-        paid = look(billing.paid_baskets, asked.basket)  # type: ignore[assignment]
+        paid = look(billing, "paid_baskets", asked.basket, mutation)
+        if isinstance(paid, Refusal):
+            return paid
         if not paid and mutation is Mutation.ABSENCE_BY_MAXIMUM:
             return Refusal.CONTRADICTION
-    if paid:
+    if isinstance(paid, Payment):
         stored = Decision(*paid[:3], "paid", paid.epoch)
     elif user.declined and user.declined.basket == asked.basket and asked.attempt <= user.declined.attempt:
         stored = user.declined
@@ -340,7 +353,11 @@ def deposit(
     if user.balance is None:
         return "unknown user", billing
     looks = seen != user.archived.deposits.entries and mutation is not Mutation.DEPOSIT_UNCONDITIONAL
-    known = find(user.deposits, asked.key) or (look(billing.deposits, asked.key) if looks else None)
+    known: Payment | Deposit | Refusal | None = find(user.deposits, asked.key)
+    if not known and looks:
+        known = look(billing, "deposits", asked.key, mutation)
+        if isinstance(known, Refusal):
+            return known, billing
     if known:
         return "replayed" if known == asked else "contradiction", billing
     if looks:
@@ -380,7 +397,7 @@ class Move(NamedTuple):
         new = [
             Kept(position, entry)
             for position, entry in enumerate(entries, self.seen.entries + 1)
-            if look(archive, entry[0]) is None
+            if all(kept.entry[0] != entry[0] for kept in archive)
         ]
         inserted: dict[str, Any] = {self.array: tuple(sorted((*archive, *new)))}
         return billing._replace(**inserted) if new else billing

@@ -67,6 +67,9 @@ GOALS: dict[str, tuple[Promise, ...]] = {
     ),
     "notify restored": (lambda world: len(world.recorded) < len(world.billing.decisions) == 4,),
     "archives restored": (lambda world: lacks_entries(world.billing, "paid_baskets"),),
+    "accounts restored": (
+        lambda world: world.epoch == 1 and bool(world.billing.paid_baskets) and not world.billing.decisions,
+    ),
     "orders and billing restored apart": (
         lambda world: {decision.basket for decision in world.billing.decisions} == {Name(1), Name(1, 1)},
     ),

@@ -71,7 +71,7 @@ _HEARS_THE_PAST = (
 
 Event = TypeVar("Event", Payment, Decision)
 
-Restored = Literal["all", "orders", "billing", "notify", "archives"]
+Restored = Literal["all", "orders", "billing", "notify", "archives", "accounts"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ class Bounds:
     restored: tuple[Restored, ...] = ()
     """The restores that may happen, one after the other, and what each restores, as of any one earlier moment.
 
-    All three databases; one of them alone; or the two archives of billing without its accounts.
+    All three databases; one of them alone; or the two archives of billing without its accounts, or the accounts without
+    the archives, as a dump of billing has them that is not of one moment.
     """
     repair: bool = False
     """Whether somebody may run `orders verify --repair`: it sends again what billing has stored as decided."""
@@ -575,7 +576,7 @@ class Model:
         """Remember the databases, as far as they will be restored."""
         whole = "all" in to_come
         billing = Billing()
-        if whole or "billing" in to_come:
+        if whole or "billing" in to_come or "accounts" in to_come:
             billing = world.billing
         elif "archives" in to_come:
             billing = Billing(paid_baskets=world.billing.paid_baskets, deposits=world.billing.deposits)
@@ -594,6 +595,9 @@ class Model:
             restored = restored._replace(baskets=backup.baskets)
         if what in ("all", "billing"):
             restored = restored._replace(billing=backup.billing)
+        if what == "accounts":
+            accounts = backup.billing._replace(paid_baskets=world.billing.paid_baskets, deposits=world.billing.deposits)
+            restored = restored._replace(billing=accounts)
         if what == "archives":
             archives: dict[str, Any] = {
                 "paid_baskets": backup.billing.paid_baskets,
