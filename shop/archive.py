@@ -173,6 +173,8 @@ class Archive:
         """
         user, moved = account["_id"], self.moved(account)
         before = await self._before(account)
+        if await self._has_strangers(account):
+            return
         archived = account.get("archived", {})
         upserts, count, through = [], before.count, before.sum
         for entry in entries:
@@ -191,6 +193,29 @@ class Archive:
         if "number" in entries[0]:  # a fast path: a number above it needs no look in the archive
             changes["$max"] = {"archived_through": max(entry["number"] for entry in entries)}
         await mongo.collection("billing", "users").update_one({"_id": user, **as_read}, changes)
+
+    async def _has_strangers(self, account: Document) -> bool:
+        """Tell whether the archive holds entries that are neither counted nor, one by one, the next of the array.
+
+        Those that are were inserted by a move that has not ended. A stranger is from another history: the accounts were
+        restored from an older backup than the archive. A move beside it would be taken for it, or it for the move.
+        Raises Unavailable for that. Returns True when the account is only old by now, for others have moved since.
+        """
+        moved, array = self.moved(account), account[self.array]
+        later = {"position": {"$gt": Int64(moved.count)}, "through": {"$gt": Int64(moved.sum)}}
+        ahead = await (
+            self._collection()
+            .find({"user": account["_id"], **later}, sort=[("position", 1)], limit=len(array) + 1)
+            .to_list()
+        )
+        if len(ahead) <= len(array) and all(
+            entry.items() <= stored.items() for entry, stored in zip(array, ahead, strict=False)
+        ):
+            return False
+        latest = await mongo.latest(mongo.collection("billing", "users")).find_one({"_id": account["_id"]})
+        if latest is not None and self.moved(latest) == moved:
+            raise self.unfit(account)
+        return True
 
     async def _before(self, account: Document) -> Moved:
         """Return what was moved before. Raises Unavailable when some of it is missing: a move would hide that."""

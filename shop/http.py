@@ -121,6 +121,7 @@ def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, obj
     if request.method != "GET":
         sent = _json_object(body)
         refuse_unknown(kind, sent)
+        _refuse_query(kind, request)
         return sent
     sent = _json_object(body) if body.strip() else {}
     for name, text in _query(request):
@@ -132,6 +133,15 @@ def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, obj
             raise Malformed(f"{name} differs between the query and the body, or is sent twice; send it once")
         sent[name] = value
     return sent
+
+
+def _refuse_query(kind: type[Message], request: Request) -> None:
+    """Refuse fields of a POST that came in the query: not looked at, they would lose the promise without a word."""
+    for name, _ in _query(request):
+        letters = re.sub("[^a-z]", "", name.lower())
+        if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, _KEY_LETTERS], n=1, cutoff=0.8):
+            shown = name[:64].encode("utf-8", "backslashreplace").decode()
+            raise Malformed(f"{shown!r} is in the query, which a POST is not read from; send it in the body or header")
 
 
 def _json_object(body: bytes) -> dict[str, object]:

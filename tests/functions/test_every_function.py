@@ -212,6 +212,20 @@ async def test_19_a_misspelt_attempt_is_400_and_named(refusing: Client) -> None:
         assert (answer.status, "did you mean attempt?" in answer.message) == (400, True)
 
 
+@pytest.mark.parametrize("path", POSTS)
+async def test_19_a_field_of_a_post_in_its_query_is_400(refusing: Client, path: str) -> None:
+    """Not looked at, `?attempt=1` made new orders of one; what is none of ours is left alone."""
+    method, fields = VALID[path]
+    for query in (*(f"{name}=1" for name in fields), "Idempotency-Key=a", "idempotency_key=a", "User=Olga"):
+        answer = await refusing.send(method, path, json.dumps(fields).encode(), query=query)
+        assert (answer.status, "in the query" in answer.message) == (400, True)
+
+
+async def test_a_query_that_has_none_of_its_fields_is_not_looked_at(client: Client) -> None:
+    """Clients add what helps them to trace."""
+    assert (await client.send("POST", "/CreateUser", b'{"user": "Olga"}', query="utm=1&x=%20")).status == 200
+
+
 @paths
 async def test_19_a_json_key_sent_twice_is_400(refusing: Client, path: str) -> None:
     """Nobody can tell which of the two is meant, even if they are equal."""

@@ -245,6 +245,39 @@ async def test_the_look_is_of_this_user_in_the_session_of_the_update(limits: Arr
     assert "afterClusterTime" in look["readConcern"]
 
 
+async def test_no_move_is_made_beside_entries_of_another_history(
+    limits: ArrayLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The accounts are of an older backup than the archive, where a basket was paid otherwise: answers stay true."""
+    await funded(10_000)
+    stranger = {"user": "Pavel", "basket": billing.ObjectId(f"{1:024x}"), "number": Int64(1), "attempt": Int64(3)}
+    stranger |= {"sum": Int64(99), "paid_at": (await account())["deposits"][0]["at"]}
+    stranger |= {"position": Int64(1), "through": Int64(99)}
+    await mongo.collection("billing", "paid_baskets").insert_one(stranger)
+    first = await decide(requested(1))
+    await pay(*range(2, 2 * limits.limit))
+    assert await decide(requested(1)) == first
+    document = await account()
+    assert len(document["paid_baskets"]) == 2 * limits.limit - 1
+    assert "archived" not in document
+    assert "Restore both as of one moment" in caplog.text
+
+
+async def test_a_move_that_a_crash_left_halfway_is_no_stranger(limits: ArrayLimits) -> None:
+    """Whoever comes next ends it, also with other limits."""
+    await funded(10_000)
+    await pay(*range(1, limits.limit))
+    decision = await billing.decide(requested(limits.limit))
+    inserted, through = [], 0
+    for position, entry in enumerate(decision.account["paid_baskets"], 1):  # of a process that moves all at once
+        through += entry["sum"]
+        inserted.append({**entry, "user": "Pavel", "position": Int64(position), "through": Int64(through)})
+    await mongo.collection("billing", "paid_baskets").insert_many(inserted)
+    await PAID_BASKETS.bound(decision.account)
+    assert (await account())["archived"]["paid_baskets"] == limits.batch
+    await audit()
+
+
 class TestFailure:
     """Whatever befalls a move, the answer is certain already."""
 

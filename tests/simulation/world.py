@@ -45,7 +45,7 @@ _MOST_STEPS = 5000
 
 _RESTORED_AT = datetime(2026, 11, 26, tzinfo=UTC)
 
-_APART = (*OF_SERVICE.values(), *[("paid_baskets",), ("deposits",)] * 3)
+_APART = (*OF_SERVICE.values(), *[("paid_baskets",), ("deposits",)] * 3, ("users",))
 """What may be restored alone: a service's database, or, more often, for it shows less, an archive."""
 
 _MOST_TICKS = 10
