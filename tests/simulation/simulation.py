@@ -79,7 +79,7 @@ class Simulation:
                 anomaly = world.plain(f"it hangs: {world.stands()}")
             finally:
                 await world.stop()
-        if anomaly:
+        if anomaly or world.was_restored_apart:
             await self._databases.clear()  # a basket left ordered would be resent in the next run
         return Outcome(anomaly, world.history, faults.hits, world.workload.actions)
 

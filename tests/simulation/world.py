@@ -258,6 +258,11 @@ class World:
         held = self.faults.decide((Fault.HELD,), rate=self._holds)
         self._pending.append(_Pending(happen, activity, held, self._ended))
 
+    @property
+    def was_restored_apart(self) -> bool:
+        """Whether a database was restored alone: then a basket may stay ordered for ever."""
+        return self._apart is not None
+
     def note(self, line: str) -> None:
         """Add a line to the history."""
         self.history.append(self.plain(line))
