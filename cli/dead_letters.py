@@ -171,7 +171,8 @@ def redrive(
     answer, or answers "later", ends the redrive of its letters: they wait until it is well, and that try is not
     counted.
 
-    Exit code 1 when a letter was refused again, was parked, or still waits.
+    Exit code 1 when a letter was refused again, was parked, or still waits. When it is interrupted, it says what became
+    of the letters until then.
 
     Example: orders dlq redrive --where consumer=notify-handler --since 1d --rate 50
     """
@@ -189,9 +190,13 @@ def redrive(
         show_json(plan) if json else typer.echo(f"would redrive {count(plan) or 'nothing'}")
         _tell_of(outdated)
         return
-    outcome = asyncio.run(_redrive(places, todo, max_replays, rate, concurrency))
-    outcome.outdated = len(outdated)
-    show_json(outcome.as_json()) if json else outcome.show()
+    outcome = Redriven(outdated=len(outdated))
+    try:
+        asyncio.run(_redrive(places, todo, max_replays, rate, concurrency, outcome))
+    except BaseException:
+        outcome.show(json, stopped_of=len(todo))
+        raise
+    outcome.show(json)
     _tell_of(outdated)
     if outcome.refused or outcome.parked or outcome.left:
         raise typer.Exit(CHECK_FAILED)
@@ -220,20 +225,23 @@ class Redriven:
         counts = {name: getattr(self, name) for name in ("delivered", "refused", "parked", "left", "outdated")}
         return {**counts, "reasons": dict(self.reasons)}
 
-    def show(self) -> None:
-        """Print it."""
+    def show(self, json: bool, *, stopped_of: int | None = None) -> None:
+        """Print it; when it stopped halfway, of how many letters. What is not counted may have been on its way."""
         counts = self.as_json()
+        if json:
+            show_json(counts if stopped_of is None else {**counts, "stopped": True, "letters": stopped_of})
+            return
         reasons = counts.pop("reasons")
-        typer.echo(count(counts))
+        stopped = "" if stopped_of is None else f"stopped; of {stopped_of} were "
+        typer.echo(stopped + count(counts))
         for reason, number in reasons.items():
             typer.echo(f"  {number} x {reason}")
 
 
 async def _redrive(
-    places: Places, todo: list[Letter], max_replays: int, rate: float | None, concurrency: int
-) -> Redriven:
-    """Redrive letters, one consumer after the other."""
-    outcome = Redriven()
+    places: Places, todo: list[Letter], max_replays: int, rate: float | None, concurrency: int, outcome: Redriven
+) -> None:
+    """Redrive letters, one consumer after the other, and count what became of them."""
     with progress("redriving", len(todo)) as steps:
         async with Target(places.sink(letters.TOPIC)) as graveyard:
             for consumer in dict.fromkeys(letter.consumer for letter in todo):
@@ -241,7 +249,6 @@ async def _redrive(
                     redriving = Redriving(target, graveyard, max_replays, Pace(rate), outcome, steps.done)
                     waiting = iter([letter for letter in todo if letter.consumer == consumer])
                     await together(redriving.work(waiting) for _ in range(concurrency))
-    return outcome
 
 
 @dataclass

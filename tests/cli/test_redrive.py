@@ -110,6 +110,16 @@ async def test_a_replay_is_counted_before_it_is_sent(desk: Desk) -> None:
     assert (run.code, desk.consumer.received) == (2, [])
 
 
+async def test_a_redrive_that_stops_halfway_says_what_became_of_the_letters(desk: Desk) -> None:
+    """The topic takes no more marks after the first letter: exit code 2, and one was delivered all the same."""
+    desk.found, desk.graveyard.answers = [letter(number) for number in range(3)], [202, *[500] * 4]
+    run = await desk.redrive()
+    assert (run.code, run.json["delivered"], run.json["stopped"], run.json["letters"]) == (2, 1, True, 3)
+    desk.graveyard.answers = [202, *[500] * 4]
+    run = await desk.orders("dlq", "redrive", "--concurrency", 1)
+    assert (run.code, run.out) == (2, "stopped; of 3 were 1 delivered, 0 refused, 0 parked, 0 left, 0 outdated\n")
+
+
 async def test_a_refusal_is_noted_with_its_reason_and_the_last_one_parks(desk: Desk) -> None:
     """The count comes first, then what was answered; the mark is the letter once more, under its id."""
     desk.found, desk.consumer.answers = [letter(replays=2)], [422]
