@@ -15,7 +15,7 @@ from cli.databases import Document
 from cli.events import Payment
 from cli.histories import History
 from shop.messages import happened_at
-from shop.schema.events_pb2 import PAID, PaymentDecided
+from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
 
 _BY_HAND: Final = "correct it by hand: docs/faults.md, Mend by hand"
 
@@ -368,7 +368,7 @@ def _orders(basket: Document) -> Said:
 
 def tells_of(notification: Document, decided: PaymentDecided) -> bool:
     """Whether a notification has the content of this decision, as notify_handler compares them."""
-    outcome = "paid" if decided.outcome == PAID else "declined"
+    outcome = {PAID: "paid", DECLINED: "declined"}.get(decided.outcome)
     return (
         notification["user"] == decided.user
         and str(notification["basket"]) == decided.basket

@@ -25,7 +25,7 @@ from cli.events import Payment, attribute, payment, recorded
 from cli.places import Places
 from local.cloudevents import Event, NotAnEventError
 from shop.messages import event_id
-from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
+from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 
 TOPIC: Final = "dead-letters"
 STATES: Final = ("waiting", "healed", "parked", "outdated")
@@ -270,7 +270,8 @@ def _is_settled(decided: PaymentDecided, basket: Document | None) -> bool:
         return True
     if decided.sum != basket["sum"]:
         return False
-    return bool(basket["status"] == ("paid" if decided.outcome == PAID else "open"))
+    # An outcome of a newer version, which this one does not know, is settled by none of ours.
+    return bool(basket["status"] == {PAID: "paid", DECLINED: "open"}.get(decided.outcome))
 
 
 def _decoded(data: str) -> str:

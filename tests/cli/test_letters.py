@@ -145,6 +145,7 @@ async def test_a_charge_of_another_user_heals_nothing(opened: Databases) -> None
         ("ordered", {}, decided(DECLINED), "waiting"),
         ("paid", {}, decided(DECLINED), "waiting"),
         ("open", {}, decided(PAID), "waiting"),
+        ("open", {}, decided(7), "waiting"),  # an outcome of a newer version
         ("paid", {}, decided(sum_=11), "waiting"),
         ("paid", {}, decided(attempt=3), "waiting"),
         ("ordered", {}, decided(DECLINED, attempt=1), "healed"),
@@ -181,6 +182,12 @@ async def test_a_decision_has_healed_when_it_was_notified_with_its_content(
     await basket_is("paid")
     await notified(**change)
     assert state(opened, letter(NOTIFY, decided())) == expected
+
+
+async def test_an_outcome_of_a_newer_version_was_notified_by_none_of_ours(opened: Databases) -> None:
+    """It waits for the rollout, whatever is stored."""
+    await notified("declined", reason="insufficient funds")
+    assert state(opened, letter(NOTIFY, decided(7))) == "waiting"
 
 
 async def test_an_event_that_its_consumer_does_not_take_never_heals(opened: Databases) -> None:

@@ -68,7 +68,7 @@ MUTANTS = (
     _in(
         "letters",
         "a decision heals by any settlement",
-        'return bool(basket["status"] == ("paid" if decided.outcome == PAID else "open"))',
+        'return bool(basket["status"] == {PAID: "paid", DECLINED: "open"}.get(decided.outcome))',
         'return bool(basket["status"] != "ordered")',
         _LETTERS,
     ),
