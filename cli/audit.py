@@ -19,6 +19,9 @@ from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
 
 _BY_HAND: Final = "correct it by hand: docs/faults.md, Mend by hand"
 
+# It is listed for ever, so the key is named: whoever does it once more, does it once.
+_GIVE_BACK: Final = "give the sum back with POST /DepositCash and the Idempotency-Key refund-<basket>"
+
 REMEDIES: Final[Mapping[str, str]] = {
     "undecided": "--repair asks billing again, as resend does by itself",
     "not settled": "--repair sends billing's decision again",
@@ -28,11 +31,11 @@ REMEDIES: Final[Mapping[str, str]] = {
     "later decision": f"billing refuses the next order of this basket; {_BY_HAND}",
     "lost decline": f"billing refuses the next order of this basket; {_BY_HAND}",
     "other sum": _BY_HAND,
-    "no basket": "give the sum back with POST /DepositCash and an Idempotency-Key; a decline alone does no harm",
+    "no basket": f"{_GIVE_BACK}; a decline alone does no harm",
     "two unpaid baskets": "only the later one is answered by GET /GetBasket; remove the other when nobody was charged",
     "contradiction": "nobody is notified twice: tell the customer",
     "no decision": "orders knows nothing of what was notified: tell the customer",
-    "charged twice": "give the sum back with POST /DepositCash and an Idempotency-Key",
+    "charged twice": _GIVE_BACK,
     "balance": "find who wrote to billing.users; no event changes a balance that does not add up",
     "archived charges": "restore users, paid_baskets and deposits of billing as of one moment",
     "archived deposits": "restore users, paid_baskets and deposits of billing as of one moment",
