@@ -352,6 +352,13 @@ MUTANTS = (
         "if False:",
         "tests/functions/test_epochs.py",
     ),
+    _in(
+        "shop/billing",
+        "a deposit that a newer archive knows is asked for again and again",
+        "raise DEPOSITS.unfit(before) from None",
+        "pass",
+        "tests/shop/test_archive.py::test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_replayed",
+    ),
     _in("shop/events", "any source is believed", 'if attributes["source"] != SOURCES[kind]:', "if False:", _EVENTS),
     _in("shop/events", "an edited id passes", 'if attributes["id"] != event_id(event):', "if False:", _EVENTS),
     _in("shop/events", "a refusal is retried", "status_code=422)", "status_code=503)", _EVENTS),
@@ -382,6 +389,13 @@ MUTANTS = (
         "        _refuse_misspelt_key(request)\n",
         "        pass\n",
         f"{_EVERY}::test_19_a_header_that_is_meant_for_idempotency_key_is_400",
+    ),
+    _in(
+        "shop/http",
+        "an attempt in a query is not seen",
+        "        _refuse_misplaced(kind, request)\n",
+        "",
+        f"{_EVERY}::test_19_what_a_post_says_in_its_query_is_400",
     ),
     _in("shop/http", "an unsafe repeat is asked for", "if reason.repeat_safe else None", "", _UNKNOWN),
     # --- settings
