@@ -393,9 +393,9 @@ MUTANTS = (
     _in(
         "shop/http",
         "an attempt in a query is not seen",
-        "        _refuse_misplaced(kind, request)\n",
+        "        _refuse_query(kind, request)\n",
         "",
-        f"{_EVERY}::test_19_what_a_post_says_in_its_query_is_400",
+        f"{_EVERY}::test_19_a_field_of_a_post_in_its_query_is_400",
     ),
     _in("shop/http", "an unsafe repeat is asked for", "if reason.repeat_safe else None", "", _UNKNOWN),
     # --- settings
