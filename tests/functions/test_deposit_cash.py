@@ -1,8 +1,12 @@
 """POST /DepositCash adds to a balance, once per Idempotency-Key."""
 
+import re
+
 import pytest
+from bson import Int64
 
 from shop import mongo
+from shop.messages import MAX_BALANCE
 from tests.asgi import call
 from tests.functions.conftest import Client
 
@@ -34,6 +38,19 @@ async def test_a_key_with_another_sum_is_422(client: Client) -> None:
     answer = await client.post("/DepositCash", {**TEN, "sum": 11}, Idempotency_Key="a")
     assert (answer.status, "10" in answer.message) == (422, True)
     assert await client.balance() == 10
+
+
+async def test_17_no_refusal_advises_what_would_deposit_again(client: Client) -> None:
+    """A loop obeys: a new key, or a smaller sum, would be a second deposit. It is said that nothing was added."""
+    await client.user("Pavel", 10)
+    await client.post("/DepositCash", TEN, Idempotency_Key="a")
+    other_sum = await client.post("/DepositCash", {**TEN, "sum": 11}, Idempotency_Key="a")
+    account = mongo.collection("billing", "users")
+    await account.update_one({"_id": "Pavel"}, {"$set": {"balance": Int64(MAX_BALANCE - 5)}})
+    too_much = await client.post("/DepositCash", TEN, Idempotency_Key="b")
+    for answer in (other_sum, too_much):
+        assert (answer.status, "nothing was added" in answer.message) == (422, True)
+        assert not re.search("new key|another key|send a|deposit less|try", answer.message)
 
 
 async def test_a_key_is_of_one_user(client: Client) -> None:
