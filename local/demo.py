@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ from local.settings import Settings, SettingsError
 from local.stack import Stack
 from shop import emission
 from shop.errors import Unavailable
+from shop.process import settings as functions
 from shop.schema.events_pb2 import PaymentRequested
 
 _SETTLED_WITHIN_S: Final = 30  # usually a tenth of a second; a first consumer group takes longer to form
@@ -174,7 +175,7 @@ class Demo:
         """Put the event into Kafka once more, and wait until billing has answered it once more."""
         event = event or await self._event(basket)
         before = await asyncio.to_thread(self._results)
-        os.environ["K_SINK"] = self._place.payments_url
+        functions.use(replace(functions.get(), sink=self._place.payments_url))
         await emission.emit(event)
 
         async def is_answered() -> bool:

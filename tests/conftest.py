@@ -1,6 +1,7 @@
 """What tests share: a real mongod, the three databases in it, and the whole stack, each once for the session."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from shop import emission, mongo, readiness
 from shop.process import settings
 from shop.setup import COLLECTIONS, setup
 from tests.stack_fixtures import stack as stack
+
+# What tests start is to obey SIGHUP, also when they themselves run under nohup, which whatever it starts inherits.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
