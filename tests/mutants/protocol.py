@@ -47,6 +47,20 @@ MUTANTS = (
     ),
     _in(
         "shop/archive",
+        "a move goes over what the archive lacks",
+        "        self._check(account, held)\n        return held\n",
+        "        return moved\n",
+        "tests/shop/test_archive.py::test_05_no_move_hides_what_the_archive_lacks[4/2]",
+    ),
+    _in(
+        "shop/archive",
+        "a move is made beside entries of another history",
+        "if await self._has_strangers(account):",
+        "if False:",
+        "tests/shop/test_archive.py::test_no_move_is_made_beside_entries_of_another_history[4/2]",
+    ),
+    _in(
+        "shop/archive",
         "a failed move fails the answer",
         "except (Exception, asyncio.CancelledError) as error:",
         "except ZeroDivisionError as error:",

@@ -163,16 +163,6 @@ MUTANTS = (
         (('{"_id": user, **as_read}', '{"_id": user}'),),
     ),
     Mutant(
-        "what an archive that is too old does not hold was never done",
-        "shop.archive.Archive.find",
-        (("if moved != Moved() and not found:", "if False:"),),
-    ),
-    Mutant(
-        "a move goes over what the archive lacks",
-        "shop.archive.Archive._before",
-        (("    self._check(account, held)\n", ""), ("    return held\n", "    return moved\n")),
-    ),
-    Mutant(
         "entries are pulled before they are in the archive",
         "shop.archive.Archive._move",
         (
@@ -305,11 +295,6 @@ MUTANTS = (
         "an event does not say its epoch",
         "shop.emission._data",
         (("if epoch := edge.epoch.get():", "if epoch := 0:"),),
-    ),
-    Mutant(
-        "orders restored alone asks for an attempt that billing has left behind, and nobody hears of it",
-        "shop.billing._told",
-        (('if requested.epoch > decided.get("epoch", 0):', "if False:"),),
     ),
     # --- notifications
     Mutant(

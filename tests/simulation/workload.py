@@ -47,6 +47,8 @@ class Workload:
         self._customers = [_Customer(name) for name in names[: self._random.choice((1, 1, 2, 3))]]
         self._sent: list[Call] = []
         self._keys = 0
+        self.repeats = 0.2
+        """How likely a client asks again what it asked before: more often once a restore has undone some of it."""
         self.actions = self._random.choice((8, 16, 24, 40))
 
     @property
@@ -56,7 +58,7 @@ class Workload:
 
     def next_call(self) -> Call:
         """Choose what a client asks next: mostly to get on with it, at times something it asked before."""
-        if self._sent and self._random.random() < 0.2:
+        if self._sent and self._random.random() < self.repeats:
             return self._random.choice(self._sent)
         customer = self._random.choice(self._customers)
         first = not any(call.user == customer.user for call in self._sent)

@@ -45,8 +45,8 @@ _MOST_STEPS = 5000
 
 _RESTORED_AT = datetime(2026, 11, 26, tzinfo=UTC)
 
-_APART = (*OF_SERVICE.values(), *[("paid_baskets",), ("deposits",)] * 3, ("users",))
-"""What may be restored alone: a service's database, or, more often, for it shows less, an archive."""
+_APART = (*OF_SERVICE.values(), ("users",), *[OF_SERVICE["orders"], ("paid_baskets",), ("deposits",)] * 2)
+"""What may be restored alone: a service's database, or a collection; more often what seldom shows."""
 
 _MOST_TICKS = 10
 """Of resend once faults have stopped: one is enough, unless baskets do not settle."""
@@ -140,7 +140,7 @@ class World:
         if self._random.random() < 0.4:
             again = self._random.choice((backup, self._random.randint(planned[0].at, last)))
             planned.append(_Restore(again, self._random.randint(planned[0].at, last), None))
-        if self.faults.can_be(Fault.RESTORED_APART) and self._random.random() < 0.4:
+        if self.faults.can_be(Fault.RESTORED_APART) and self._random.random() < 0.6:
             which = self._random.randrange(len(planned))
             planned[which] = replace(planned[which], apart=self._random.choice(_APART))
         return planned
@@ -201,6 +201,7 @@ class World:
             for process in processes:
                 process.epoch = Epoch(epoch, _RESTORED_AT)
         self.witness.forget(memory, epoch)
+        self.workload.repeats = 0.5
         if planned.apart is not None or self._apart is not None:
             self._apart = before, await self._databases.backup(self.workload.users)
         for activity in in_hand:
