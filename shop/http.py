@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from shop import edge
 from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
-from shop.messages import CHECKS, from_json, is_text, refuse_unknown, to_json
+from shop.messages import CHECKS, from_json, is_text, refuse_unknown, shown, to_json
 from shop.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
@@ -140,8 +140,9 @@ def _refuse_query(kind: type[Message], request: Request) -> None:
     for name, _ in _query(request):
         letters = re.sub("[^a-z]", "", name.lower())
         if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, _KEY_LETTERS], n=1, cutoff=0.8):
-            shown = name[:64].encode("utf-8", "backslashreplace").decode()
-            raise Malformed(f"{shown!r} is in the query, which a POST is not read from; send it in the body or header")
+            raise Malformed(
+                f"{shown(name)} is in the query, which a POST is not read from; send it in the body or header"
+            )
 
 
 def _json_object(body: bytes) -> dict[str, object]:
@@ -159,8 +160,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        shown = twice[:64].encode("utf-8", "backslashreplace").decode()
-        raise Malformed(f"{shown!r} is sent twice; send it once")
+        raise Malformed(f"{shown(twice)} is sent twice; send it once")
     return fields
 
 

@@ -86,14 +86,18 @@ def refuse_unknown(kind: type[Message], names: Iterable[str]) -> None:
     known = list(kind.DESCRIPTOR.fields_by_name)
     for name in names:
         if name not in known:
-            shown = name[:_SHOWN].encode("utf-8", "backslashreplace").decode()
             near = difflib.get_close_matches(name[:_SHOWN].lower(), known, n=1, cutoff=0.5)
             advice = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
-            raise Malformed(f"there is no field {shown!r}; {advice}")
+            raise Malformed(f"there is no field {shown(name)}; {advice}")
 
 
 _SHOWN = 64
 """Characters of an unknown name that are looked at, and shown: ours have at most 10."""
+
+
+def shown(name: str) -> str:
+    """Quote a name that a client chose, for a message: it may be long, or hold surrogates, which UTF-8 does not."""
+    return repr(name[:_SHOWN].encode("utf-8", "backslashreplace").decode())
 
 
 def from_json(kind: type[M], fields: Mapping[str, object]) -> M:
