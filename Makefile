@@ -65,18 +65,18 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(PYTEST) $(OTHERS)
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 runs one again)
-	@$(BIN)/python -m tests.simulation $(call option,seeds,SEEDS) $(call option,first,FIRST) $(call option,seed,SEED)
+	@$(BIN)/python -m proof.simulation $(call option,seeds,SEEDS) $(call option,first,FIRST) $(call option,seed,SEED)
 
 mutants: $(TESTABLE) ## Put known bugs into the code, one at a time: each must be found (MUTANTS=simulation or small for one list)
 	@case "$(MUTANTS)" in ""|simulation|small) ;; *) echo "MUTANTS is simulation or small, or nothing for both"; exit 2;; esac
-	@[ "$(MUTANTS)" = small ] || $(BIN)/python -m tests.simulation --mutants $(call option,seeds,SEEDS)
-	@[ "$(MUTANTS)" = simulation ] || $(BIN)/python -m tests.mutants
+	@[ "$(MUTANTS)" = small ] || $(BIN)/python -m proof.simulation --mutants $(call option,seeds,SEEDS)
+	@[ "$(MUTANTS)" = simulation ] || $(BIN)/python -m proof.mutants
 
 replay-proof: $(TESTABLE) ## Record 10,000 orders and replay them: nothing changes, unless a function has a bug
-	@$(BIN)/python -m tests.replay
+	@$(BIN)/python -m proof.replay
 
 faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 for that order again)
-	@$(BIN)/python -m tests.faults $(call option,minutes,MINUTES) $(call option,seed,SEED)
+	@$(BIN)/python -m proof.faults $(call option,minutes,MINUTES) $(call option,seed,SEED)
 
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import aiohttp
 
-from local.kafka import KafkaFailedError, ensure_jars
-from local.parts import PartFailedError
 from local.program import Stopped, aside, run, say
+from local.servers.kafka import KafkaFailedError, ensure_jars
+from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
 

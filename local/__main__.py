@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from local.kafka import KafkaFailedError, ensure_jars
 from local.manifests import ManifestError
-from local.parts import PartFailedError
 from local.program import Stopped, Voice, aside, run
+from local.servers.kafka import KafkaFailedError, ensure_jars
+from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
 

@@ -21,11 +21,11 @@ import aiohttp
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from local import folder, settings
-from local.kafka import KafkaFailedError, ensure_jars
 from local.manifests import ManifestError
-from local.parts import PartFailedError
 from local.program import Stopped, aside, run
 from local.program import say as _say
+from local.servers.kafka import KafkaFailedError, ensure_jars
+from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
 from shop import emission

@@ -22,7 +22,7 @@ class Addresses:
 
 
 def kafka_sink(manifests: Manifests, port: int, bootstrap_servers: str) -> dict[str, Any]:
-    """Return the configuration of `python -m local.kafka_sink`."""
+    """Return the configuration of `python -m local.stand_ins.kafka_sink`."""
     return {
         "host": "127.0.0.1",
         "port": port,
@@ -32,7 +32,7 @@ def kafka_sink(manifests: Manifests, port: int, bootstrap_servers: str) -> dict[
 
 
 def kafka_source(manifests: Manifests, addresses: Addresses, bootstrap_servers: str) -> dict[str, Any]:
-    """Return the configuration of `python -m local.kafka_source`."""
+    """Return the configuration of `python -m local.stand_ins.kafka_source`."""
     sources = []
     for source in manifests.sources:
         fields = asdict(source)

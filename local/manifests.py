@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from local.schedule import Schedule
+from local.stand_ins.schedule import Schedule
 
 T = TypeVar("T")
 

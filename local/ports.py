@@ -4,7 +4,7 @@ import errno
 import socket
 from collections.abc import Mapping
 
-from local.child import free_port
+from local.servers.child import free_port
 from local.settings import Settings, SettingsError
 
 

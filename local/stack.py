@@ -12,16 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from local import envoy, eventing, folder, manifests, services
+from local import eventing, folder, manifests
 from local.eventing import Addresses
 from local.folder import ADDRESSES as ADDRESSES
-from local.kafka import Kafka, create_topics
 from local.manifests import Patch, Ref, Service
-from local.mongodb import Mongod
-from local.parts import Keeper, Part, Server, failed, signalled, spawn
-from local.ping_source import PingTimer
 from local.ports import Ports, free_ones
+from local.servers import envoy, services
+from local.servers.kafka import Kafka, create_topics
+from local.servers.mongodb import Mongod
+from local.servers.parts import Keeper, Part, Server, failed, signalled, spawn
 from local.settings import Settings, SettingsError, hosts
+from local.stand_ins.ping_source import PingTimer
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
 _STARTING_AT_ONCE: Final = 3  # functions; more of them would only take turns on a small machine
@@ -103,8 +104,8 @@ class Stack:
             self._keep(service.name, self._function(service))
         sink_config = eventing.kafka_sink(self.manifests, sink_port, self.kafka_bootstrap_servers)
         source_config = eventing.kafka_source(self.manifests, self._addresses, self.kafka_bootstrap_servers)
-        self._keep(KAFKA_SINK, self._module(KAFKA_SINK, "local.kafka_sink", sink_config))
-        self._keep(KAFKA_SOURCE, self._module(KAFKA_SOURCE, "local.kafka_source", source_config))
+        self._keep(KAFKA_SINK, self._module(KAFKA_SINK, "local.stand_ins.kafka_sink", sink_config))
+        self._keep(KAFKA_SOURCE, self._module(KAFKA_SOURCE, "local.stand_ins.kafka_source", source_config))
         self._keep(ENVOY, envoy.server(self.manifests, self._ports, self._port, self.folder, self.log_file(ENVOY)))
         self.pings = {
             ping.name: PingTimer(ping, self._ports[ping.sink.name], self._report) for ping in self.manifests.pings

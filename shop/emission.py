@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from shop import edge
+from shop.edge import handling as edge
 from shop.errors import Unavailable
 from shop.messages import SOURCES, event_id, happened_at, rfc3339
 from shop.process import settings

@@ -1,7 +1,7 @@
 """Say what kind of failure it is: one that can never work, or one to try again later.
 
-Only the edges (`shop.http`, `shop.events`) turn a kind into a status code. Whatever is neither of these, a bug, is
-answered 500, which KafkaSource retries and a log shows: unplanned is never lost.
+Only the edges (`shop.edge.http`, `shop.edge.events`) turn a kind into a status code. Whatever is neither of these, a
+bug, is answered 500, which KafkaSource retries and a log shows: unplanned is never lost.
 """
 
 

@@ -11,8 +11,7 @@ import uvicorn
 from functions_framework.aio import create_asgi_app
 from functions_framework.exceptions import FunctionsFrameworkException
 
-from shop import log
-from shop.process import settings
+from shop.process import log, settings
 
 KEEP_ALIVE_S = 120
 """How long an idle connection stays open: longer than any proxy in front keeps it, so that the proxy closes first and a

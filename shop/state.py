@@ -1,7 +1,7 @@
 """Say what MongoDB holds: the collections, what their documents look like, and the indexes that the protocol rests on.
 
-Written here once: `shop.setup` makes them, `shop.readiness` looks whether they are there. The validators are the last
-line: whatever a bug or a hand writes, a balance is a whole number and never negative. The three services share no
+Written here once: `shop.setup` makes them, `shop.store.readiness` looks whether they are there. The validators are the
+last line: whatever a bug or a hand writes, a balance is a whole number and never negative. The three services share no
 collection; each has a `meta`, which holds the epoch.
 """
 

@@ -7,8 +7,9 @@ Emits     PaymentDecided on topic `results`
 
 from functions_framework import aio
 
-from shop import billing, emission, events
+from shop import billing, emission
 from shop.archive import PAID_BASKETS
+from shop.edge import events
 from shop.schema.events_pb2 import Outcome, PaymentRequested
 
 

@@ -9,7 +9,8 @@ import logging
 
 from functions_framework import aio
 
-from shop import emission, http, orders
+from shop import emission, orders
+from shop.edge import http
 from shop.errors import Unavailable
 from shop.schema.orders_pb2 import OrderRequest, OrderResponse
 

@@ -6,7 +6,8 @@ Once per  user
 
 from functions_framework import aio
 
-from shop import billing, http
+from shop import billing
+from shop.edge import http
 from shop.schema.billing_pb2 import CreateUserRequest, CreateUserResponse
 
 

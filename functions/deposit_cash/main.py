@@ -6,8 +6,9 @@ Once per  user and Idempotency-Key; every time without the header
 
 from functions_framework import aio
 
-from shop import billing, http
+from shop import billing
 from shop.archive import DEPOSITS
+from shop.edge import http
 from shop.schema.billing_pb2 import DepositCashRequest, DepositCashResponse
 
 

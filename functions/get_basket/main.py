@@ -6,7 +6,8 @@ Once per  user and basket number
 
 from functions_framework import aio
 
-from shop import http, orders
+from shop import orders
+from shop.edge import http
 from shop.schema.orders_pb2 import GetBasketRequest, GetBasketResponse
 
 

@@ -5,7 +5,8 @@ Trigger   GET /GetOrder
 
 from functions_framework import aio
 
-from shop import http, orders
+from shop import orders
+from shop.edge import http
 from shop.schema.orders_pb2 import GetOrderRequest, GetOrderResponse
 
 

@@ -5,7 +5,8 @@ Trigger   GET /GetUser
 
 from functions_framework import aio
 
-from shop import billing, http
+from shop import billing
+from shop.edge import http
 from shop.schema.billing_pb2 import Deposit, GetUserRequest, GetUserResponse, PaidBasket
 
 SHOWN = 64

@@ -5,7 +5,8 @@ Trigger   GET /List
 
 from functions_framework import aio
 
-from shop import http, notifications
+from shop import notifications
+from shop.edge import http
 from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
 
 

@@ -6,7 +6,8 @@ Once per  basket and attempt
 
 from functions_framework import aio
 
-from shop import events, notifications
+from shop import notifications
+from shop.edge import events
 from shop.schema.events_pb2 import PaymentDecided
 
 

@@ -10,7 +10,8 @@ import time
 from functions_framework import aio
 from pymongo.errors import PyMongoError
 
-from shop import emission, events, mongo, orders
+from shop import emission, mongo, orders
+from shop.edge import events
 from shop.errors import Unavailable
 from shop.schema.events_pb2 import PaymentRequested
 

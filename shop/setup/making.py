@@ -21,10 +21,10 @@ from pymongo.errors import (
 )
 
 from shop.mongo import Document
-from shop.readiness import built_indexes, lacking
 from shop.setup.databases import Databases
 from shop.setup.duplicates import describe
 from shop.state import COLLECTIONS, SERVICES, Collection, Index
+from shop.store.readiness import built_indexes, lacking
 
 R = TypeVar("R")
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from functions.resend_orders.main import DEADLINE_S as TICK_S
-from local.delivery import duration_s
-from shop import edge, emission, mongo, orders, serve
+from proof.mutants.mutants import MUTANTS as SMALL_MUTANTS
+from proof.simulation.faults import Fault
+from proof.simulation.mutants import MUTANTS
+from shop import emission, mongo, orders, serve
+from shop.edge import handling as edge
 from tests.knative.documents import delivery, documents, waits_s
-from tests.mutants.mutants import MUTANTS as SMALL_MUTANTS
-from tests.simulation.faults import Fault
-from tests.simulation.mutants import MUTANTS
+from wire.delivery import duration_s
 
 ROOT = Path(__file__).parents[2]
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
@@ -36,7 +37,7 @@ def texts() -> dict[str, str]:
     return {
         name: re.sub(r"\s*\n[ \t]*(?:#[ \t]*)?", " ", (ROOT / name).read_text(encoding="utf-8"))
         for name in names
-        if not name.startswith(("requirements/", "tests/", "shop/schema/")) and (ROOT / name).exists()
+        if not name.startswith(("requirements/", "tests/", "proof/", "shop/schema/")) and (ROOT / name).exists()
     }
 
 

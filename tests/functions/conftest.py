@@ -11,9 +11,9 @@ import pytest
 from shop import emission, mongo
 from shop.process import settings
 from shop.setup import COLLECTIONS
-from tests import openapi
-from tests.asgi import Answer, call
-from tests.sink import Sink
+from tests.support import openapi
+from tests.support.asgi import Answer, call
+from tests.support.sink import Sink
 
 CONSUMERS = {
     "shop.events.v1.PaymentRequested": ("billing_handler",),

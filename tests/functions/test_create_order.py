@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.asgi import call
 from tests.functions.conftest import Client
+from tests.support.asgi import call
 
 
 async def order(client: Client, basket: str, sum_: int = 10, **more: object) -> tuple[int, str, bool]:

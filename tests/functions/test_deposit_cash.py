@@ -7,8 +7,8 @@ from bson import Int64
 
 from shop import mongo
 from shop.messages import MAX_BALANCE
-from tests.asgi import call
 from tests.functions.conftest import Client
+from tests.support.asgi import call
 
 TEN = {"user": "Pavel", "sum": 10}
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import pytest
 from bson import Int64
 
-from shop import mongo, readiness
+from shop import mongo
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
-from tests.asgi import Answer, call
+from shop.store import readiness
 from tests.functions.conftest import Client, everything
-from tests.sink import Received
+from tests.support.asgi import Answer, call
+from tests.support.sink import Received
 
 RESTORED_AT = datetime(2026, 11, 26, 20, 15, tzinfo=UTC)
 

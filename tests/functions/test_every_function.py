@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shop import billing, edge, mongo
-from tests import openapi
-from tests.asgi import call
+from shop import billing, mongo
+from shop.edge import handling as edge
 from tests.functions.conftest import Client, everything
+from tests.support import openapi
+from tests.support.asgi import call
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 

@@ -14,12 +14,13 @@ from bson import Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop import edge, mongo
+from shop import mongo
+from shop.edge import handling as edge
 from shop.messages import MAX_INT64, event_id
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
-from tests.asgi import call
-from tests.examples import examples
 from tests.functions.conftest import Client, everything
+from tests.support.asgi import call
+from tests.support.examples import examples
 
 TAKES = {
     "billing_handler": PaymentRequested,

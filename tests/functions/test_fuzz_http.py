@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
-from shop import edge, mongo
-from tests import openapi
-from tests.asgi import Answer, call
-from tests.examples import examples
+from shop import mongo
+from shop.edge import handling as edge
 from tests.functions.conftest import Client, everything
+from tests.support import openapi
+from tests.support.asgi import Answer, call
+from tests.support.examples import examples
 
 SCHEMA = schemathesis.openapi.from_path(openapi.FILE)
 OPERATIONS = {path: (method, str(operation["operationId"])) for path, method, operation in openapi.operations()}

@@ -11,10 +11,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from jsonschema import ValidationError
 
-from shop import edge, messages, notifications
+from shop import messages, notifications
+from shop.edge import handling as edge
 from shop.errors import Impossible
 from shop.schema import billing_pb2, notify_pb2, orders_pb2
-from tests import openapi
+from tests.support import openapi
 
 SCHEMAS: dict[str, Any] = openapi.DOCUMENT["components"]["schemas"]
 MESSAGES: dict[str, type[Message]] = {

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from local.mongodb import Mongod
 from local.ports import Ports
-from shop import billing, edge, mongo
+from local.servers.mongodb import Mongod
+from shop import billing, mongo
 from shop.archive import DEPOSITS
-from tests.asgi import Answer
+from shop.edge import handling as edge
 from tests.functions.conftest import Client
-from tests.processes import shop_serve
+from tests.support.asgi import Answer
+from tests.support.processes import shop_serve
 
 DEPOSIT = {"user": "Pavel", "sum": 10}
 

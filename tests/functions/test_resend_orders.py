@@ -14,9 +14,9 @@ from starlette.requests import Request
 from functions.resend_orders import main as resend_orders
 from shop import emission, mongo, orders
 from shop.schema.events_pb2 import PaymentRequested
-from tests.asgi import Answer, call
 from tests.functions.conftest import Client
-from tests.sink import Received, Sink
+from tests.support.asgi import Answer, call
+from tests.support.sink import Received, Sink
 
 
 def baskets() -> mongo.AsyncCollection[mongo.Document]:
@@ -144,7 +144,7 @@ async def _worked() -> str:
     """Run the function itself, and return what it says for the log."""
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shop.log.handled", lambda _key, outcome, *_, **__: said.append(outcome))
+        patch.setattr("shop.process.log.handled", lambda _key, outcome, *_, **__: said.append(outcome))
         assert (await tick()).status == 200
     return said[0]
 

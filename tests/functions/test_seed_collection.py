@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.asgi import Answer
 from tests.functions.conftest import Client
+from tests.support.asgi import Answer
 
 COLLECTION = json.loads((Path(__file__).parent / "seed_collection.json").read_text(encoding="utf-8"))
 REQUESTS = {item["name"]: item["request"] for item in COLLECTION["item"]}

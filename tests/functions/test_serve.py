@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from local.child import free_port
-from local.mongodb import Mongod
-from local.probe import answers
-from shop import edge
-from tests import openapi
-from tests.asgi import Answer
-from tests.processes import Process, read_answer, serving, shop_serve
+from local.servers.child import free_port
+from local.servers.mongodb import Mongod
+from local.servers.probe import answers
+from shop.edge import handling as edge
+from tests.support import openapi
+from tests.support.asgi import Answer
+from tests.support.processes import Process, read_answer, serving, shop_serve
 
 PAVEL = b'{"user": "Pavel"}'
 
@@ -148,7 +148,7 @@ async def test_a_message_is_one_line_of_json_in_the_log() -> None:
 
 
 LOGGED = r"""
-from shop import log
+from shop.process import log
 log.to_stdout()
 for key in ("Павел", "\ud800", "a\nb"):
     log.handled(key, "done", 1.5)

@@ -1,7 +1,7 @@
 """Every statement of every function names its user, so that a sharded MongoDB takes it.
 
-`tests/asgi.py` looks at each statement of each call of a function, in all tests. Here every function sends every kind
-of statement that it has.
+`tests/support/asgi.py` looks at each statement of each call of a function, in all tests. Here every function sends
+every kind of statement that it has.
 """
 
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from bson import Int64, ObjectId
 
 from shop import mongo
 from shop.schema.events_pb2 import PaymentDecided
-from tests.asgi import Answer, call
 from tests.functions.conftest import Client
-from tests.sink import Received
-from tests.statements import FREE_READS, SENT, names_its_user, watching
+from tests.support.asgi import Answer, call
+from tests.support.sink import Received
+from tests.support.statements import FREE_READS, SENT, names_its_user, watching
 
 BEYOND_THE_ARRAYS = 65
 """Payments and deposits after which the oldest are in the archives."""

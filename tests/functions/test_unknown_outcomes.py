@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from local.mongodb import Mongod
 from local.ports import Ports
+from local.servers.mongodb import Mongod
 from shop import mongo
 from shop.setup import setup
-from tests import openapi
-from tests.asgi import Answer
 from tests.functions.conftest import Client
 from tests.functions.test_every_function import VALID
-from tests.sink import Sink
+from tests.support import openapi
+from tests.support.asgi import Answer
+from tests.support.sink import Sink
 
 DEPOSIT = {"user": "Pavel", "sum": 10}
 

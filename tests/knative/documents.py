@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from local.delivery import Delivery, duration_s
+from wire.delivery import Delivery, duration_s
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "knative" / "base"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from local.schedule import Schedule
+from local.stand_ins.schedule import Schedule
 from tests.knative.documents import Document, documents
 
 RESERVED_ENV = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "K_SINK", "K_CE_OVERRIDES"}

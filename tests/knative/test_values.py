@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.resend_orders import main as resend_orders
-from local import envoy, parts
-from local.delivery import duration_s
-from local.schedule import Schedule
-from shop import edge, emission, mongo, orders, serve
+from local.servers import envoy, parts
+from local.stand_ins.schedule import Schedule
+from shop import emission, mongo, orders, serve
+from shop.edge import handling as edge
 from tests.knative.documents import Document, delivery, documents, waits_s
+from wire.delivery import duration_s
 
 services = pytest.mark.parametrize("document", documents("Service"), ids=str)
 sources = pytest.mark.parametrize("document", documents("KafkaSource"), ids=str)

@@ -17,9 +17,9 @@ import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from local.child import die_with_parent
-from local.kafka import Kafka, client
-from local.librdkafka import SILENT
+from local.servers.child import die_with_parent
+from local.servers.kafka import Kafka, client
+from local.stand_ins.librdkafka import SILENT
 
 READY_TIMEOUT_S = 60
 

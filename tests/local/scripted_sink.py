@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from local import http1
 from tests.local.recording import unbase64
+from wire import http as http1
 
 
 @dataclass

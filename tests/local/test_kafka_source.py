@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from local.cloudevents import Event
-from local.delivery import Delivery, Sender, UndeliveredError, dead_letter, duration_s
-from local.http1 import Client, Response
-from local.kafka import Kafka, create_topics
-from local.kafka_source import Progress
+from local.servers.kafka import Kafka, create_topics
+from local.stand_ins.kafka_source import Progress
 from tests.local.kafka_fixtures import StandIn, committed, producer, wait_until
 from tests.local.scripted_sink import ScriptedSink
+from wire.delivery import Delivery, Sender, UndeliveredError, dead_letter, duration_s
+from wire.event import Event
+from wire.http import Client, Response
 
 EVENT = {"ce_specversion": b"1.0", "ce_source": b"/shop", "ce_type": b"test"}
 

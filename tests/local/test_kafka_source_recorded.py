@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, Producer
 
-from local.delivery import Delivery
-from local.kafka import Kafka, create_topics
+from local.servers.kafka import Kafka, create_topics
 from tests.local.kafka_fixtures import StandIn, committed, producer, stored, wait_until
 from tests.local.recording import FREE_HEADERS, as_base64, cases, difference, json_members, latin1, unbase64
 from tests.local.scripted_sink import Request, ScriptedSink
+from wire.delivery import Delivery
 
 # One run for all cases; under pytest-xdist with --dist loadgroup, on one worker.
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("kafka_source_recorded")]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pymongo import AsyncMongoClient
 
-from local.mongodb import Mongod
-from local.parts import PartFailedError
 from local.ports import Ports
+from local.servers.mongodb import Mongod
+from local.servers.parts import PartFailedError
 
 
 async def test_a_start_that_is_given_up_leaves_no_client_half_closed(

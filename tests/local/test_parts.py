@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from local.parts import Keeper, PartFailedError, Server
-from local.probe import answers
-from tests.stack_fixtures import eventually
+from local.servers.parts import Keeper, PartFailedError, Server
+from local.servers.probe import answers
+from tests.support.stack_fixtures import eventually
 
 SAYS_READY = "import time; print('here, ready', flush=True); time.sleep(60)"
 IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SAYS_READY}"
@@ -267,7 +267,7 @@ async def test_what_an_earlier_process_said_does_not_make_a_part_ready(tmp_path:
 
 async def test_a_part_that_never_gets_ready_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The start fails after a bounded time and leaves nothing running."""
-    monkeypatch.setattr("local.parts.START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("local.servers.parts.START_TIMEOUT_S", 0.2)
     part = python("import time; time.sleep(60)", tmp_path / "log")
     with pytest.raises(PartFailedError, match=r"not ready within 0\.2 s"):
         await part.start()
@@ -277,7 +277,7 @@ async def test_a_part_that_never_gets_ready_is_stopped(tmp_path: Path, monkeypat
 
 async def test_a_part_that_does_not_heed_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C always ends."""
-    monkeypatch.setattr("local.parts._STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("local.servers.parts._STOP_TIMEOUT_S", 0.2)
     part = python(IGNORES_SIGTERM, tmp_path / "log")
     await part.start()
     await part.stop()
@@ -290,7 +290,7 @@ async def test_no_part_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent = f"""
 import asyncio, sys
 from pathlib import Path
-from local.parts import Server
+from local.servers.parts import Server
 
 async def main():
     part = Server([sys.executable, "-c", {SAYS_READY!r}], Path({str(tmp_path / "log")!r}))

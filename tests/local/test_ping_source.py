@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local.manifests import PingSource, Ref
-from local.ping_source import PingTimer
-from local.schedule import Schedule
+from local.stand_ins.ping_source import PingTimer
+from local.stand_ins.schedule import Schedule
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

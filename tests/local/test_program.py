@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from local.child import die_with_parent
+from local.servers.child import die_with_parent
 from local.settings import ROOT
 
 START_S = 100  # a stack is ready within 10 s on an idle machine

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local.schedule import Schedule
+from local.stand_ins.schedule import Schedule
 
 SUNDAY = datetime(2026, 11, 22, 17, 30, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from local.child import FREE_PORTS
-from local.mongodb import Mongod
 from local.ports import Ports
+from local.servers.child import FREE_PORTS
+from local.servers.mongodb import Mongod
 from local.settings import Settings, SettingsError
 
 
@@ -164,14 +164,14 @@ def test_a_library_that_mongod_needs_is_named_with_the_command_that_installs_it(
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr("local.mongodb.ctypes.CDLL", missing)
+    monkeypatch.setattr("local.servers.mongodb.ctypes.CDLL", missing)
     with pytest.raises(SettingsError, match="apt-get install libcurl4"):
         Mongod(tmp_path, 1, tmp_path / "log")
 
 
 def test_a_machine_without_a_mongod_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The package with mongod has it for one kind of machine."""
-    monkeypatch.setattr("local.mongodb.platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("local.servers.mongodb.platform.machine", lambda: "aarch64")
     with pytest.raises(SettingsError, match="set MONGODB_URI"):
         Mongod(tmp_path, 1, tmp_path / "log")
 

@@ -14,13 +14,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from local.child import die_with_parent
-from local.kafka import KafkaFailedError
 from local.manifests import Patch
-from local.parts import Keeper, PartFailedError, Server
+from local.servers.child import die_with_parent
+from local.servers.kafka import KafkaFailedError
+from local.servers.parts import Keeper, PartFailedError, Server
 from local.settings import ROOT, SettingsError
 from local.stack import ADDRESSES, ENVOY, MONGOD, Stack
-from tests.stack_fixtures import eventually, free
+from tests.support.stack_fixtures import eventually, free
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ async def test_a_part_that_ends_while_the_stack_stops_is_not_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 27: systemd signals every process, so mongod ends before its turn, while functions still finish."""
-    monkeypatch.setattr("local.parts._STOP_TIMEOUT_S", 1.5)
+    monkeypatch.setattr("local.servers.parts._STOP_TIMEOUT_S", 1.5)
     said: list[str] = []
     says_ready = "print('is ready', flush=True); import time; time.sleep(60)"
     stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {says_ready}"

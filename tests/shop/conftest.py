@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from local.mongodb import Mongod
 from local.ports import Ports
-from shop import mongo, readiness
+from local.servers.mongodb import Mongod
+from shop import mongo
 from shop.state import SERVICES
+from shop.store import readiness
 
 
 @pytest.fixture(scope="package")

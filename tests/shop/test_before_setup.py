@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from bson import ObjectId
 
-from shop import emission, mongo, readiness
+from shop import emission, mongo
 from shop.setup import setup
 from shop.state import SERVICES
-from tests import openapi
-from tests.asgi import Answer, call
+from shop.store import readiness
 from tests.functions.conftest import CONSUMERS
-from tests.sink import Sink
+from tests.support import openapi
+from tests.support.asgi import Answer, call
+from tests.support.sink import Sink
 
 pytestmark = pytest.mark.usefixtures("empty")
 

@@ -1,4 +1,4 @@
-"""shop.edge bounds the work on one message, and sorts whatever goes wrong."""
+"""shop.edge.handling bounds the work on one message, and sorts whatever goes wrong."""
 
 import asyncio
 import logging
@@ -9,9 +9,9 @@ from pymongo import _csot
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shop import edge
+from shop.edge import handling as edge
 from shop.errors import Rejected, Unavailable
-from shop.readiness import Epoch
+from shop.store.readiness import Epoch
 
 Reason = Rejected | Unavailable | None
 

@@ -8,12 +8,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from local.child import free_port
-from shop import edge, emission
+from local.servers.child import free_port
+from shop import emission
+from shop.edge import handling as edge
 from shop.errors import Unavailable
 from shop.process.settings import Settings
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
-from tests.sink import CLOSE, HANG, Sink
+from tests.support.sink import CLOSE, HANG, Sink
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

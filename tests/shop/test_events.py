@@ -1,4 +1,4 @@
-"""shop.events takes CloudEvents as KafkaSource brings them, and tells it by the status what to do with each."""
+"""shop.edge.events takes CloudEvents as KafkaSource brings them, and tells it by the status what to do with each."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import pytest
 from shop import emission, mongo, notifications
 from shop.errors import Contradiction, Unavailable
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
-from tests.asgi import Answer, call
+from tests.support.asgi import Answer, call
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 

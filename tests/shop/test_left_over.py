@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from bson import Int64, ObjectId
 
-from local.mongodb import Mongod
+from local.servers.mongodb import Mongod
 from shop import emission, mongo
 from shop.messages import rfc3339
 from shop.process import settings
 from shop.schema.events_pb2 import PaymentRequested
 from shop.setup import restored, setup
 from shop.state import COLLECTIONS, SERVICES
-from tests.processes import Process, shop_serve
-from tests.sink import Sink
+from tests.support.processes import Process, shop_serve
+from tests.support.sink import Sink
 
 pytestmark = pytest.mark.usefixtures("empty")
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from shop import log
+from shop.process import log
 
 
 def test_a_line_is_json_and_bounded(caplog: pytest.LogCaptureFixture) -> None:

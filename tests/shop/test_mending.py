@@ -9,10 +9,11 @@ import pytest
 from bson import Int64, ObjectId
 from pymongo.errors import PyMongoError
 
-from shop import mongo, orders, readiness
+from shop import mongo, orders
 from shop.errors import NotFound
 from shop.setup import mend, mending, setup
 from shop.setup.making import NotSetUp
+from shop.store import readiness
 
 pytestmark = pytest.mark.usefixtures("empty")
 

@@ -13,7 +13,6 @@ from google.protobuf.message import Message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from local.cloudevents import utc_time
 from shop import messages
 from shop.errors import Impossible, Malformed, Rejected
 from shop.messages import from_bytes, from_json, rfc3339, to_json
@@ -21,7 +20,8 @@ from shop.schema.billing_pb2 import CreateUserRequest, DepositCashRequest, GetUs
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from shop.schema.notify_pb2 import ListRequest
 from shop.schema.orders_pb2 import GetBasketRequest, GetOrderRequest, GetOrderResponse, OrderRequest
-from tests.examples import examples
+from tests.support.examples import examples
+from wire.event import utc_time
 
 REQUESTS = [
     *(CreateUserRequest, DepositCashRequest, GetUserRequest),

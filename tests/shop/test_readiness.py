@@ -8,11 +8,12 @@ import pytest
 from bson import Int64
 from pymongo.errors import PyMongoError
 
-from shop import mongo, readiness
+from shop import mongo
 from shop.errors import Unavailable
-from shop.readiness import Epoch
 from shop.setup import setup
 from shop.state import SERVICES
+from shop.store import readiness
+from shop.store.readiness import Epoch
 from tests.shop.commands import counted
 
 RESTORED_AT = datetime(2026, 11, 26, 20, tzinfo=UTC)

@@ -12,11 +12,12 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
-from shop import mongo, orders, readiness
+from shop import mongo, orders
 from shop.messages import rfc3339
 from shop.setup import restored, restoring, setup
 from shop.setup.restoring import FUNCTIONS, NotRestored
 from shop.state import SERVICES
+from shop.store import readiness
 
 pytestmark = pytest.mark.usefixtures("empty")
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from shop import edge, log, serve
-from shop.process import settings
+from shop import serve
+from shop.edge import handling as edge
+from shop.process import log, settings
 from shop.process.settings import Settings
 
 

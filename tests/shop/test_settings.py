@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from shop.process.settings import ArrayLimits, Settings, WrongSettings
-from tests import openapi
+from tests.support import openapi
 
 
 def test_an_empty_environment_is_the_defaults() -> None:

@@ -12,10 +12,11 @@ from bson import Int64, ObjectId
 from pymongo import monitoring
 from pymongo.errors import DuplicateKeyError, PyMongoError, WriteError
 
-from shop import mongo, readiness
+from shop import mongo
 from shop.setup import COLLECTIONS, NotSetUp, making, setup
 from shop.setup.databases import Databases
 from shop.state import SERVICES
+from shop.store import readiness
 
 AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
 BASKET = ObjectId("66f0c1d2e3a4b5c6d7e8f901")

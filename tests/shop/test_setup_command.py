@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from bson import Int64, ObjectId
 
-from shop import mongo, readiness
+from shop import mongo
 from shop.state import SERVICES
+from shop.store import readiness
 
 ROOT = Path(__file__).parents[2]
 

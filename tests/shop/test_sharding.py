@@ -1,7 +1,7 @@
 """`--shard` sends what shards each collection by its user.
 
 No mongos is at hand here: a stand-in takes the commands. That a real one would take what functions send is held by the
-listener of tests/statements.py, from MongoDB's documented rules.
+listener of tests/support/statements.py, from MongoDB's documented rules.
 """
 
 from collections.abc import Callable

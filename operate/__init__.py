@@ -1,0 +1,1 @@
+"""Look at a running shop, and act on it by events alone."""

@@ -1,0 +1,122 @@
+"""What the databases and the topics hold of one basket, as moments in time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+from confluent_kafka import Message
+
+from operate import letters, topics
+from operate.databases import Databases, Document
+from operate.events import attribute, payment, recorded
+from operate.places import CONSUMERS, Places
+from shop.messages import rfc3339
+from shop.schema.events_pb2 import Outcome, PaymentDecided
+from wire.event import NotAnEventError
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened, and where that is known from."""
+
+    at: datetime
+    where: str
+    what: str
+
+    @property
+    def time(self) -> str:
+        """Return when, to the millisecond, in UTC."""
+        return f"{self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{self.at.microsecond // 1000:03}"
+
+    def as_json(self) -> dict[str, str]:
+        """Return it for JSON."""
+        return {"at": rfc3339(self.at), "where": self.where, "what": self.what}
+
+
+def of_databases(places: Places, basket: ObjectId) -> list[Moment]:
+    """Return what the three databases hold."""
+    with Databases(places) as databases:
+        moments: list[Moment] = []
+        stored = databases.collection("orders", "baskets").find_one({"_id": basket})
+        if stored is not None:
+            moments += _of_basket(stored)
+            moments += _of_account(databases, stored["user"], basket)
+        # `.` and `/` are neighbours: this is a prefix, by the index of _id.
+        key = {"_id": {"$gte": f"{basket}.", "$lt": f"{basket}/"}}
+        for notification in databases.collection("notify", "notifications").find(key):
+            outcome = _with_reason(notification["outcome"], notification["reason"])
+            what = f"attempt {notification['attempt']} notified: {outcome}, sum {notification['sum']}"
+            moments.append(Moment(notification["recorded_at"], "notify", what))
+        return moments
+
+
+def _of_basket(stored: Document) -> Iterator[Moment]:
+    made = f"basket {stored['number']} of {stored['user']} made"
+    yield Moment(stored["_id"].generation_time, "orders", made)
+    if "ordered_at" in stored:
+        yield Moment(stored["ordered_at"], "orders", f"attempt {stored['attempt']} ordered, sum {stored['sum']}")
+    if "decided_at" in stored:
+        settled = stored["status"] if "reason" not in stored else _with_reason("open again", stored["reason"])
+        yield Moment(stored["decided_at"], "orders", f"attempt {stored['attempt']} settled: {settled}")
+
+
+def _of_account(databases: Databases, user: str, basket: ObjectId) -> Iterator[Moment]:
+    account: Document = databases.collection("billing", "users").find_one({"_id": user}) or {}
+    archived = databases.collection("billing", "paid_baskets").find({"user": user, "basket": basket})
+    for where, entries in (("billing", account.get("paid_baskets", [])), ("billing archive", archived)):
+        for paid in entries:
+            if paid["basket"] == basket:
+                yield Moment(paid["paid_at"], where, f"attempt {paid['attempt']} charged, sum {paid['sum']}")
+    declined = account.get("declined")
+    if declined is not None and declined["basket"] == basket:
+        outcome = _with_reason("declined", declined["reason"])
+        yield Moment(declined["decided_at"], "billing", f"attempt {declined['attempt']} {outcome}")
+
+
+def _with_reason(outcome: str, reason: str) -> str:
+    return f"{outcome} ({reason})" if reason else outcome
+
+
+def of_topics(places: Places, basket: str, since_ms: int | None) -> Iterator[Moment]:
+    """Yield what the topics still hold: each emission, and each dead letter with its reason."""
+    names = [*dict.fromkeys(CONSUMERS.values()), letters.TOPIC]
+    for message in topics.read(places.kafka, names, since_ms):
+        if _mentions(message, basket.encode()):
+            yield Moment(
+                letters.moment(message),
+                f"{message.topic()} {message.partition()}/{message.offset()}",
+                _said(places, message),
+            )
+
+
+def _mentions(message: Message, basket: bytes) -> bool:
+    """Whether a record is about the basket, without reading all of it: most are not."""
+    pairs: Any = message.headers() or []
+    return basket in (message.value() or b"") or any(basket in (value or b"") for _, value in pairs)
+
+
+def _said(places: Places, message: Message) -> str:
+    try:
+        event = recorded(message)
+    except NotAnEventError as error:
+        return f"no CloudEvent: {error}"
+    about = payment(event)
+    if about is None:
+        said = f"{attribute(event, 'type')} {attribute(event, 'id')}"
+    else:
+        said = f"{about.DESCRIPTOR.name} attempt {about.attempt}, sum {about.sum}"
+        if isinstance(about, PaymentDecided):
+            said += f": {_with_reason(_outcome(about.outcome), about.reason)}"
+        if about.epoch:
+            said += f", epoch {about.epoch}"
+    if message.topic() == letters.TOPIC:
+        letter = letters.Letter.of(event, places, letters.moment(message))
+        said += f"; dead letter of {letter.consumer}: {letter.code or 'no answer'} {letter.reason}".rstrip()
+    return said
+
+
+def _outcome(number: int) -> str:
+    """Name an outcome; one that only a newer version knows is its number."""
+    return Outcome.Name(Outcome.ValueType(number)).lower() if number in Outcome.values() else f"outcome {number}"

@@ -1,0 +1,218 @@
+"""Mutants of shop/ and functions/: time-outs, concerns, indexes, validators, and what an answer rests on."""
+
+from proof.mutants.mutant import Mutant
+
+_TIMEOUTS = "tests/docs/test_figures.py::test_timeouts_are_the_codes"
+_VALUES = "tests/knative/test_values.py"
+_RESEND = "tests/functions/test_resend_orders.py"
+_SETUP = "tests/shop/test_setup.py"
+_RULES = "tests/shop/test_setup.py::test_each_rule_of_the_validators_holds"
+_REQUIRED = "tests/shop/test_setup.py::test_a_document_without_a_field_that_it_must_have_is_refused"
+_UNIQUE = "tests/shop/test_setup.py::test_the_unique_indexes_are_there_and_unique"
+_SERVE = "tests/shop/test_serve.py"
+_READINESS = "tests/shop/test_readiness.py"
+_MONGO = "tests/shop/test_mongo.py"
+_EMISSION = "tests/shop/test_emission.py"
+_NOTIFICATIONS = "tests/shop/test_notifications.py"
+_BOUNDS = "tests/shop/test_event_bounds.py"
+_TIMES = "tests/shop/test_messages.py::test_a_time_is_written_as_the_dispatcher_would"
+
+
+def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(bug, f"shop/{file}.py", old, new, tests)
+
+
+MUTANTS = (
+    # --- time-outs that must fit into one another
+    _in("emission", "the sink may take longer than the function", "TIMEOUT_S = 2.0", "TIMEOUT_S = 6.0", _VALUES),
+    _in("emission", "the sink is given no time", "TIMEOUT_S = 2.0", "TIMEOUT_S = 0.2", _TIMEOUTS),
+    _in("mongo", "MongoDB may take as long as the function", "DEADLINE_S = 5.0", "DEADLINE_S = 10.0", _VALUES),
+    _in("serve", "a draining server cuts requests off", "DRAIN_S = 22", "DRAIN_S = 12", _VALUES),
+    _in("serve", "a server drains until it is killed", "DRAIN_S = 22", "DRAIN_S = 60", _VALUES),
+    _in("serve", "a server does not drain", "        timeout_graceful_shutdown=DRAIN_S,\n", "", _SERVE),
+    _in("serve", "a proxy meets a closing connection", "KEEP_ALIVE_S = 120", "KEEP_ALIVE_S = 60", _VALUES),
+    _in("serve", "the server's own keep-alive holds", "        timeout_keep_alive=KEEP_ALIVE_S,\n", "", _SERVE),
+    # --- what every answer rests on
+    _in("mongo", "a write is on one member", 'w="majority"', "w=1", _MONGO),
+    _in("mongo", "a write is not journaled", "j=True", "j=False", _MONGO),
+    _in(
+        "mongo",
+        "a read may roll back",
+        'read_concern=ReadConcern("majority")',
+        'read_concern=ReadConcern("local")',
+        _MONGO,
+    ),
+    _in(
+        "mongo", "a read may be of a secondary", "ReadPreference.PRIMARY", "ReadPreference.SECONDARY_PREFERRED", _MONGO
+    ),
+    _in(
+        "mongo",
+        "an answer may be from before a failover",
+        'ReadConcern("linearizable")',
+        'ReadConcern("majority")',
+        _MONGO,
+    ),
+    _in("mongo", "every state is the latest", "return await latest(of).find_one(key) == seen", "return True", _MONGO),
+    _in("mongo", "a refusal is never confirmed", "if await is_latest(of, key, stored):", "if True:", _MONGO),
+    _in("mongo", "calls are not bounded", "return pymongo.timeout(seconds)", "return pymongo.timeout(None)", _MONGO),
+    # --- emission
+    _in("emission", "any answer of the sink will do", "if not 200 <= status < 300:", "if status >= 500:", _EMISSION),
+    _in("emission", "a redirect is followed", "allow_redirects=False", "allow_redirects=True", _EMISSION),
+    _in(
+        "emission",
+        "a closed connection loses the event",
+        "except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):",
+        "except ZeroDivisionError:",
+        _EMISSION,
+    ),
+    _in("emission", "a partition key is not ASCII", 'quote(event.user, safe="")', "event.user", _EMISSION),
+    # --- indexes and validators
+    _in(
+        "state",
+        "two baskets of one number",
+        'Index("user_number", {"user": 1, "number": 1}, unique=True)',
+        'Index("user_number", {"user": 1, "number": 1})',
+        _UNIQUE,
+    ),
+    _in(
+        "state",
+        "an archived entry twice",
+        'Index(f"user_{key}", {"user": 1, key: 1}, unique=True)',
+        'Index(f"user_{key}", {"user": 1, key: 1})',
+        _UNIQUE,
+    ),
+    _in("state", "resend looks at all baskets", ', only={"status": "ordered"})', ")", _RESEND),
+    _in(
+        "state",
+        "a balance may be negative",
+        '"balance": {"bsonType": "long", "minimum": 0}',
+        '"balance": {"bsonType": "long"}',
+        _RULES,
+    ),
+    _in(
+        "state",
+        "a sum may be zero",
+        '_COUNT = {"bsonType": "long", "minimum": 1}',
+        '_COUNT = {"bsonType": "long", "minimum": 0}',
+        _RULES,
+    ),
+    _in(
+        "state",
+        "a sum may be a double",
+        '_COUNT = {"bsonType": "long", "minimum": 1}',
+        '_COUNT = {"bsonType": "number", "minimum": 1}',
+        _RULES,
+    ),
+    _in(
+        "state",
+        "a status may be any word",
+        '"status": {"enum": ["open", "ordered", "paid"]}',
+        '"status": _TEXT',
+        _RULES,
+    ),
+    _in(
+        "state",
+        "an outcome may be any word",
+        '"outcome": {"enum": ["paid", "declined"]}',
+        '"outcome": _TEXT',
+        _RULES,
+    ),
+    _in(
+        "state",
+        "a basket needs no number",
+        '["_id", "user", "number", "status", "attempt"]',
+        '["_id", "user", "status", "attempt"]',
+        _REQUIRED,
+    ),
+    _in("state", "an archived entry needs no user", '_object(["user", *entry]', "_object([*entry]", _REQUIRED),
+    _in(
+        "state",
+        "an account keeps deposits of any form",
+        '"items": _object(list(_DEPOSIT), _DEPOSIT)',
+        '"items": _object([], {})',
+        _RULES,
+    ),
+    # --- readiness
+    _in("readiness", "an index that is being built counts", ' if "buildUUID" not in index]', "]", _READINESS),
+    _in(
+        "readiness", "an index that is not unique counts", 'bool(index.get("unique")), index', "True, index", _READINESS
+    ),
+    _in(
+        "readiness",
+        "missing indexes are not looked for",
+        "            if missing := await _missing(service):\n",
+        "            if missing := None:\n",
+        _READINESS,
+    ),
+    _in(
+        "readiness",
+        "a left-over process learns the new epoch",
+        "    if service not in epochs:",
+        "    if True:",
+        _READINESS,
+    ),
+    _in(
+        "readiness",
+        "an epoch from before a failover",
+        'meta = mongo.latest(mongo.collection(service, "meta"))',
+        'meta = mongo.collection(service, "meta")',
+        _READINESS,
+    ),
+    # --- notifications
+    _in(
+        "notifications", "other content is notified silently", "if stored[field] != value]", "if False]", _NOTIFICATIONS
+    ),
+    _in(
+        "notifications",
+        "a notification is refused unconfirmed",
+        "        if await mongo.is_latest(",
+        "        if True or await mongo.is_latest(",
+        _NOTIFICATIONS,
+    ),
+    _in(
+        "notifications",
+        "one user's list is everybody's",
+        '{} if user is None else {"user": user}',
+        "{}",
+        _NOTIFICATIONS,
+    ),
+    _in("notifications", "a page has no next", "limit=limit + 1", "limit=limit", _NOTIFICATIONS),
+    _in(
+        "notifications",
+        "a page skips those of one moment",
+        '{"recorded_at": recorded_at, "_id": {"$lt": key}}',
+        '{"recorded_at": recorded_at, "_id": {"$lt": ""}}',
+        _NOTIFICATIONS,
+    ),
+    # --- messages
+    _in(
+        "messages",
+        "a sum may be a thousand times as much",
+        "MAX_SUM = 10**12",
+        "MAX_SUM = 10**15",
+        "tests/functions/test_http_contract.py",
+    ),
+    _in(
+        "messages",
+        "a number that JSON cannot carry",
+        "MAX_BALANCE = 2**53 - 1",
+        "MAX_BALANCE = 2**63 - 1",
+        "tests/functions/test_http_contract.py",
+    ),
+    _in(
+        "messages",
+        "true is a sum",
+        "elif type(value) is not int:",
+        "elif not isinstance(value, int):",
+        "tests/functions/test_every_function.py::test_a_number_of_another_json_type_is_400",
+    ),
+    _in(
+        "messages",
+        "an event's basket may be in capitals",
+        "if event.basket != event.basket.lower():",
+        "if False:",
+        _BOUNDS,
+    ),
+    _in("messages", "an edited time passes", "if _timestamp(event).nanos % 1_000_000:", "if False:", _BOUNDS),
+    _in("messages", "a time has zeros at its end", 'text.rstrip("0").rstrip(".")', "text", _TIMES),
+)

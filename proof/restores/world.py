@@ -1,0 +1,241 @@
+"""Functions in this process on a real MongoDB, whose databases can be backed up and restored, and docs/faults.md run.
+
+Nothing of Kafka is needed: what was emitted is kept here, so it can be delivered again whenever, as a topic would.
+"""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bson import json_util
+
+from shop import mongo
+from shop.process import settings
+from shop.state import COLLECTIONS, SERVICES
+from shop.store import readiness
+from tests.functions.conftest import CONSUMERS, Client
+from tests.operate.command import Orders, Run
+from tests.support.asgi import Answer, call
+from tests.support.sink import Received
+
+ROOT = Path(__file__).parents[2]
+USER = "Pavel"
+
+Backup = dict[str, dict[str, list[Any]]]
+"""The documents of each collection of each service."""
+
+
+@dataclass
+class Letter:
+    """An event that a consumer refused for good."""
+
+    consumer: str
+    id: str
+    reason: str
+
+
+@dataclass
+class World:
+    """A shop with one customer, and all that was ever emitted in it."""
+
+    client: Client
+    emitted: list[Received] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    # --- a day in the shop -------------------------------------------------------------------------------------------
+
+    async def deliver(self) -> None:
+        """Bring what was emitted to its consumers, and what they emit, until nothing is on its way."""
+        while self.client.sink.received:
+            event = self.client.sink.received.pop(0)
+            self.emitted.append(event)
+            await self.bring(event)
+
+    async def bring(self, event: Received) -> list[Answer]:
+        """Deliver one event to its consumers; what one of them refuses goes to the dead letters."""
+        answers = []
+        for consumer in CONSUMERS[event.header("ce-type") or ""]:
+            answer = await call(consumer, headers=event.headers, body=event.body)
+            if answer.status == 422:
+                self.letters.append(Letter(consumer, event.header("ce-id") or "", answer.text))
+            else:
+                assert answer.status == 200, answer.text
+            answers.append(answer)
+        return answers
+
+    async def order(self, sum_: int, *, user: str = USER) -> str:
+        """Order the user's basket as GetBasket says, and return it; nothing is delivered yet."""
+        answer = await self.client.get("/GetBasket", {"user": user})
+        basket, attempt = answer.json["basket"], answer.json["attempt"]
+        order = {"user": user, "sum": sum_, "basket": basket, "attempt": attempt}
+        assert (await self.client.post("/Order", order)).status == 200
+        return str(basket)
+
+    async def settle(self, sum_: int, *, user: str = USER) -> str:
+        """Order the basket, deliver everything, and return the basket."""
+        basket = await self.order(sum_, user=user)
+        await self.deliver()
+        return basket
+
+    async def deposit(self, sum_: int, key: str, *, user: str = USER) -> None:
+        """Pay in, under a key."""
+        answer = await self.client.post("/DepositCash", {"user": user, "sum": sum_}, Idempotency_Key=key)
+        assert answer.status == 200, answer.text
+
+    async def status(self, basket: str, *, user: str = USER) -> str:
+        """Return what GetOrder says of a basket."""
+        return (await self.client.get("/GetOrder", {"user": user, "basket": basket})).message
+
+    async def resend(self) -> None:
+        """Let resend_orders tick, and deliver what it asks for."""
+        assert (await call("resend_orders")).status == 200
+        await self.deliver()
+
+    # --- restores ----------------------------------------------------------------------------------------------------
+
+    async def backup(self) -> Backup:
+        """Copy the three databases, as of this moment."""
+        copies: Backup = {service: {} for service in SERVICES}
+        for each in COLLECTIONS:
+            copies[each.service][each.name] = await _collection(each.service, each.name).find().to_list()
+        return copies
+
+    async def restore(self, backup: Backup, services: Sequence[str], names: dict[str, str]) -> None:
+        """Write the backup of some databases under other names; where functions are told so, they begin anew."""
+        for service in services:
+            await mongo.client().drop_database(names[service])
+            for collection, documents in backup[service].items():
+                if documents:
+                    await mongo.client()[names[service]][collection].insert_many(documents)
+
+    def start_functions(self, names: dict[str, str]) -> None:
+        """Begin as new processes do: with the databases that the environment names, knowing nothing."""
+        databases = {**settings.get().databases, **names}
+        settings.use(replace(settings.get(), databases=databases))
+        readiness.forget()
+
+    async def bring_the_lost_time(self) -> list[Answer]:
+        """Deliver everything that was emitted before the restore once more, twice and backwards."""
+        answers = []
+        for event in [*reversed(self.emitted), *self.emitted]:
+            answers += await self.bring(event)
+        return answers
+
+    async def databases(self) -> Backup:
+        """Return all that the databases of the functions hold."""
+        return await self.backup()
+
+    async def age(self) -> None:
+        """Let all that is stored have happened an hour ago."""
+        for each in COLLECTIONS:
+            for document in await _collection(each.service, each.name).find().to_list():
+                await _collection(each.service, each.name).replace_one({"_id": document["_id"]}, _older(document))
+
+    @asynccontextmanager
+    async def delivering(self) -> AsyncIterator[None]:
+        """Deliver what comes to the sink while the block runs."""
+        over = asyncio.Event()
+
+        async def deliver() -> None:
+            while not over.is_set():
+                await self.deliver()
+                await asyncio.sleep(0.02)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(deliver())
+            try:
+                yield
+            finally:
+                over.set()
+
+    # --- the document, word by word ----------------------------------------------------------------------------------
+
+    async def run(self, script: str, *, code: int = 0) -> str:
+        """Run the lines of a block of docs/faults.md in a shell, as an operator; return what they print."""
+        uri = settings.get().mongodb_uri
+        sinks = self.client.sink.url.replace("payments", "{name}")
+        names = {f"{service.upper()}_DATABASE": name for service, name in settings.get().databases.items()}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        told = {**os.environ, **names, "PATH": path, "MONGODB_URI": uri, "SINK_URL": sinks, "PYTHONPATH": str(ROOT)}
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-ec",
+            script,
+            cwd=ROOT,
+            env=told,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == code, out.decode()
+        return out.decode()
+
+    async def verify(self, *options: str) -> Run:
+        """Verify the databases that the functions use, as things are now."""
+        names = {f"{service.upper()}_DATABASE": name for service, name in settings.get().databases.items()}
+        sinks = self.client.sink.url.replace("payments", "{name}")
+        orders = Orders({"MONGODB_URI": settings.get().mongodb_uri, "SINK_URL": sinks, **names})
+        return await orders("verify", "--older-than", "0s", "--grace", "0s", "--audit", "--json", *options)
+
+    async def kinds(self) -> list[tuple[str, str]]:
+        """Return the user and the kind of each problem that verify finds; exit code 1 when there is one, else 0."""
+        run = await self.verify()
+        found = [(problem["user"], problem["kind"]) for problem in run.json["problems"]]
+        assert run.code == (1 if found else 0), run.err
+        assert all(problem["remedy"] for problem in run.json["problems"])
+        return found
+
+    async def mend(self, statement: str, **values: object) -> None:
+        """Run an `updateOne` of docs/faults.md, its placeholders filled in, on the database that its comment names."""
+        for name, value in values.items():
+            statement = statement.replace(f"<{name}>", str(value))
+        assert "<" not in statement, statement
+        (service,) = re.findall(r"^// in the database of (\w+)$", statement, re.MULTILINE)
+        match = re.search(r"^db\.(\w+)\.updateOne\((.*)\)$", statement, re.MULTILINE | re.DOTALL)
+        assert match is not None, statement
+        update = re.sub(r'ObjectId\("(.*?)"\)', r'{"$oid": "\1"}', match[2])
+        update = re.sub(r'NumberLong\("(.*?)"\)', r'{"$numberLong": "\1"}', update)
+        update = re.sub(r'ISODate\("(.*?)"\)', r'{"$date": "\1"}', update)
+        query, change = json_util.loads(f"[{update}]", json_options=json_util.CANONICAL_JSON_OPTIONS)
+        result = await _collection(service, match[1]).update_one(query, change)
+        assert result.modified_count == 1, statement
+
+
+def _older(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _older(inner) for name, inner in value.items()}
+        case list():
+            return [_older(inner) for inner in value]
+        case datetime():
+            return value - timedelta(hours=1)
+    return value
+
+
+def _collection(service: str, name: str) -> Any:
+    return mongo.client()[settings.get().databases[service]][name]
+
+
+def section(title: str) -> str:
+    """Return a section of docs/faults.md, by its heading, up to the next heading of the same level or above."""
+    text = (ROOT / "docs" / "faults.md").read_text()
+    match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,3}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert match is not None, title
+    return match[2]
+
+
+def blocks(title: str, language: str) -> list[str]:
+    """Return the blocks of a section that are in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", section(title), re.MULTILINE | re.DOTALL)
+
+
+def exported(script: str) -> dict[str, str]:
+    """Return the databases that a block names, by service."""
+    return {service.lower(): name for service, name in re.findall(r"\b([A-Z]+)_DATABASE=(\w+)", script)}

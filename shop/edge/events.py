@@ -1,0 +1,140 @@
+"""Take CloudEvents in: a function is called with a checked message, and its outcome tells KafkaSource what to do.
+
+200 done, done before, or too old to matter. 422 can never work: KafkaSource sends it to the dead letters at once, our
+text beside it. 503 (or 500, for a bug) later: KafkaSource retries, then sends it to the dead letters.
+
+The framework's own CloudEvent signature decodes data that happens to be JSON, protobuf included, so events arrive here
+through its HTTP signature: binary mode straight from the headers, any other mode through the CloudEvents SDK.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from shop.edge import handling as edge
+from shop.errors import Contradiction, Impossible, Malformed, Rejected, Unavailable
+from shop.messages import SOURCES, event_id, from_bytes, rfc3339
+from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.store.readiness import Epoch
+
+E = TypeVar("E", PaymentDecided, PaymentRequested)
+
+_Function = Callable[[Request], Awaitable[Response]]
+
+
+def consumer(kind: type[E], service: str) -> Callable[[Callable[[E], Awaitable[str]]], _Function]:
+    """Make an event function that is called with the event's message and returns what became of it, for the log.
+
+    The service is the one whose databases it works on.
+    """
+
+    def decorate(function: Callable[[E], Awaitable[str]]) -> _Function:
+        async def work(request: Request, body: bytes, epoch: Epoch, handling: edge.Handling) -> Response:
+            attributes, data = _read(request.headers, body)
+            handling.key = attributes.get("id", "-")
+            event = _message(kind, attributes, data)
+            _check_epoch(event, epoch)
+            handling.outcome = await function(event)
+            return Response()
+
+        return edge.function(function, service, _EDGE, work)
+
+    return decorate
+
+
+def tick(service: str, *, deadline_s: float) -> Callable[[Callable[[], Awaitable[str]]], _Function]:
+    """Make a function that a PingSource calls. What the event says does not matter: it only says that it is time.
+
+    The deadline, in seconds, bounds all of the function's work, MongoDB's included.
+    """
+
+    def decorate(function: Callable[[], Awaitable[str]]) -> _Function:
+        async def work(request: Request, _: bytes, __: Epoch, handling: edge.Handling) -> Response:
+            handling.key = request.headers.get("ce-id", "-")
+            handling.outcome = await function()
+            return Response()
+
+        return edge.function(function, service, _EDGE, work, deadline_s=deadline_s, mongo_s=deadline_s)
+
+    return decorate
+
+
+def _read(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
+    """Return a CloudEvent's attributes and its data, untouched. Raises Malformed for what is no CloudEvent."""
+    if "ce-specversion" in headers:
+        attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+        if "content-type" in headers:
+            attributes["datacontenttype"] = headers["content-type"]
+        return attributes, body
+    return _read_structured(headers, body)
+
+
+def _read_structured(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
+    from cloudevents.exceptions import GenericException
+    from cloudevents.http import from_http
+
+    try:
+        event = from_http(dict(headers), body, data_unmarshaller=lambda data: data)
+    except (GenericException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Malformed(f"this is not a CloudEvent: {error}") from error
+    if not isinstance(event.data, bytes):
+        raise Malformed("a structured event must carry its data as data_base64, for the data is protobuf")
+    return {name: str(value) for name, value in event.get_attributes().items() if value is not None}, event.data
+
+
+def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
+    for name in ("id", "source", "type"):
+        if not attributes.get(name):
+            raise Malformed(f"the CloudEvent has no {name}")
+    if attributes.get("specversion") != "1.0":
+        raise Malformed(f"the CloudEvent's specversion is {attributes.get('specversion')}; send 1.0")
+    if attributes["type"] != kind.DESCRIPTOR.full_name:
+        raise Impossible(
+            f"the CloudEvent's type is {attributes['type']}; this function takes {kind.DESCRIPTOR.full_name}"
+        )
+    if attributes["source"] != SOURCES[kind]:
+        raise Impossible(f"the CloudEvent's source is {attributes['source']}; only {SOURCES[kind]} says such a thing")
+    content_type = attributes.get("datacontenttype", "").partition(";")[0].strip().lower()
+    if content_type != "application/protobuf":
+        raise Impossible(f"the data is {content_type or 'of no content type'}; send application/protobuf")
+    event = from_bytes(kind, data)
+    if attributes["id"] != event_id(event):
+        raise Impossible(
+            f"the CloudEvent's id is {attributes['id']}, yet its data is of {event_id(event)}: it was edited"
+        )
+    return event
+
+
+def _check_epoch(event: PaymentDecided | PaymentRequested, epoch: Epoch) -> None:
+    """Keep out what was emitted before the databases were restored: it tells of what never happened in them.
+
+    Raises Contradiction for an older epoch, Unavailable for a newer one: this process is from before a restore.
+    """
+    if event.epoch < epoch.number:
+        restored_at = rfc3339(epoch.restored_at) if epoch.restored_at else "an unknown time"
+        raise Contradiction(f"emitted before the restore of {restored_at}; what is still open is asked for again")
+    if event.epoch > epoch.number:
+        raise Unavailable(
+            f"the event is of epoch {event.epoch}, and this process began in epoch {epoch.number}: the databases were "
+            "restored since; end this process and start another"
+        )
+
+
+def _refuse(reason: Rejected | Unavailable | None) -> Response:
+    match reason:
+        case Rejected():
+            # The text may quote a structured event, where JSON allows surrogates, which UTF-8 does not.
+            return PlainTextResponse(str(reason).encode("utf-8", "backslashreplace"), status_code=422)
+        case Unavailable():
+            return PlainTextResponse(str(reason), status_code=503)
+        case None:
+            return PlainTextResponse("a bug in the function; its log has the trace", status_code=500)
+
+
+def _not_allowed(method: str) -> Response:
+    return PlainTextResponse(f"{method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
+
+
+_EDGE = edge.Edge("POST", _refuse, _not_allowed)

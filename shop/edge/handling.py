@@ -1,0 +1,159 @@
+"""Do what HTTP requests and CloudEvents have in common: bound, time, and log them, and sort what went wrong.
+
+Promises: no body over the limit is read into memory; nothing is done before the whole request is here and the
+service's database is set up; no function works longer than its deadline; a function is healthy while MongoDB is down;
+whatever a function raises becomes an answer without a stack trace.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from pymongo.errors import PyMongoError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+
+from shop import mongo
+from shop.errors import Malformed, Rejected, TooLarge, Unavailable
+from shop.process import log, settings
+from shop.store import readiness
+
+MAX_BODY = 64 * 1024
+"""The largest body, in bytes: a request or event of ours is under 2 KiB, whatever the user's script."""
+
+BODY_S = 10.0
+"""The longest wait for a body. It comes before everything else, so a client that stalls spends nobody's deadline."""
+
+DEADLINE_S = 10.0
+"""The longest a function works on one message: MongoDB's 5 s and the sink's 2 s inside it. With the body's it is inside
+Serving's 30 s."""
+
+HEALTH_S = 0.5
+"""The longest a health check looks for missing indexes: a probe waits for 1 s."""
+
+_log = logging.getLogger(__name__)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""The trace that the message in hand belongs to; what is emitted because of it carries it on."""
+
+
+epoch: ContextVar[int] = ContextVar("epoch", default=0)
+"""The epoch that this process works in; what it emits is of it."""
+
+
+@dataclass
+class Handling:
+    """What the log will say of the message in hand, filled in as it becomes known."""
+
+    key: str = "-"
+    outcome: str = "done"
+
+
+Work = Callable[[Request, bytes, readiness.Epoch, Handling], Awaitable[Response]]
+Refuse = Callable[[Rejected | Unavailable | None], Response]
+"""Words a refusal: for good, for now, or (None) because of a bug of ours."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What differs between a function that answers HTTP and one that takes events."""
+
+    method: str
+    """The one method that is answered."""
+
+    refuse: Refuse
+    not_allowed: Callable[[str], Response]
+    """Words the answer to another method, which it is called with."""
+
+
+def function(
+    named: Callable[..., object],
+    service: str,
+    edge: Edge,
+    work: Work,
+    *,
+    deadline_s: float = DEADLINE_S,
+    mongo_s: float = mongo.DEADLINE_S,
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a function of the framework, named after ours, from one that works on a whole request."""
+    settings.check()  # `functions-framework` and `shop.serve` both come by here before they take a message
+
+    async def handle(request: Request) -> Response:
+        if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
+            return await _health(service, request.method)
+        started = time.monotonic()
+        handling, detail, level = Handling(), "", logging.INFO
+        traceparent.set(_traceparent(request))
+        try:
+            if request.method == edge.method:
+                body = await _read_body(request)
+                async with asyncio.timeout(deadline_s):
+                    with mongo.deadline(mongo_s):
+                        current = await readiness.ready(service)
+                        epoch.set(current.number)
+                        response = await work(request, body, current, handling)
+            else:
+                handling.outcome, response = "method not allowed", edge.not_allowed(request.method)
+        except Exception as error:  # noqa: BLE001 - the last place to catch it; what was not foreseen is logged with its trace
+            reason = _sort(error)
+            response = edge.refuse(reason)
+            handling.outcome, detail = type(reason or error).__name__, str(error)
+            level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
+        log.handled(handling.key, handling.outcome, time.monotonic() - started, level=level, detail=detail)
+        return response
+
+    handle.__name__ = named.__name__  # the framework registers and finds it by its name
+    handle.__doc__ = named.__doc__
+    return handle
+
+
+async def _health(service: str, method: str) -> Response:
+    if method not in ("GET", "HEAD"):
+        return PlainTextResponse("GET /healthz; nothing was done\n", 405, {"Allow": "GET, HEAD"})
+    if problem := await readiness.problem(service, HEALTH_S):
+        return PlainTextResponse(f"{problem}\n", 503)
+    return PlainTextResponse("ok\n")
+
+
+def _sort(error: Exception) -> Rejected | Unavailable | None:
+    """Tell a refusal for good from one for now; None, with its trace in the log, for what nobody foresaw."""
+    if isinstance(error, Rejected | Unavailable):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return Malformed("the body ended early; send all of it")
+    if isinstance(error, PyMongoError):
+        # A network error, a write-concern error, a deadline: whether it was done is unknown, and a repeat finds out.
+        return Unavailable("MongoDB did not answer in time; try again")
+    if isinstance(error, TimeoutError):
+        return Unavailable("the request was not handled in time; try again")
+    _log.error("unforeseen", exc_info=error)
+    return None
+
+
+def _traceparent(request: Request) -> str | None:
+    value = request.headers.get("traceparent") or request.headers.get("ce-traceparent") or ""
+    return value if _TRACEPARENT.fullmatch(value) else None
+
+
+async def _read_body(request: Request) -> bytes:
+    """Return the body.
+
+    Raises TooLarge as soon as it is known to be over the limit, the rest unread, and Unavailable when its end does not
+    come in time; nothing is done in either case.
+    """
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise TooLarge(f"the body is over {MAX_BODY} bytes; send less")
+    except TimeoutError:
+        raise Unavailable(f"the body did not come within {BODY_S:.0f} s, and nothing was done; send it again") from None
+    return body

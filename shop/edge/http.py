@@ -1,0 +1,211 @@
+"""Answer HTTP with JSON, as docs/openapi.yaml describes it; the one place where a kind of failure becomes a status.
+
+The shop has clients that were written for another one, so it is generous with the form of a request (any path, host and
+Content-Type; a GET may bring its fields as a JSON body or in the query) and strict with its content.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from google.protobuf.message import Message
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from shop.edge import handling as edge
+from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
+from shop.messages import CHECKS, from_json, is_text, refuse_unknown, shown, to_json
+from shop.store.readiness import Epoch
+
+M = TypeVar("M", bound=Message)
+
+STATUS: Mapping[type[Rejected], int] = {
+    Malformed: 400,
+    NotFound: 404,
+    TooLarge: 413,
+    Impossible: 422,
+    Contradiction: 422,
+}
+
+RETRY_AFTER_S = 1
+"""Soon: a failover of MongoDB takes seconds, and a client that waited a minute for it would be gone."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response with what is not in its schema."""
+
+    response: Message
+    replayed: bool = False
+    """The request had been done before: the header `Idempotent-Replayed` says so."""
+
+    text: str | None = None
+    """To send as text/plain in place of JSON."""
+
+
+def get(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Make an HTTP function that answers GET; `headers` are passed to it as keywords, `Accept` as `accept`."""
+    return _endpoint("GET", kind, headers)
+
+
+def post(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Make an HTTP function that answers POST; `headers` are passed to it as keywords, `Accept` as `accept`."""
+    return _endpoint("POST", kind, headers)
+
+
+def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., Awaitable[Message | Answer]]) -> Callable[[Request], Awaitable[Response]]:
+        async def work(request: Request, body: bytes, _: Epoch, handling: edge.Handling) -> Response:
+            fields = _fields(kind, request, body)
+            handling.key = str(fields.get("basket") or fields.get("user") or "-")
+            answer = await function(from_json(kind, fields), **_keywords(request, headers))
+            if not isinstance(answer, Answer):
+                answer = Answer(answer)
+            if answer.replayed:
+                handling.outcome = "replayed"
+            return _render(answer)
+
+        def not_allowed(sent: str) -> Response:
+            return _error(405, f"{sent} is not answered here; send {method}", {"Allow": method})
+
+        # shop.orders.v1 is of the service `orders`.
+        service = kind.DESCRIPTOR.file.package.split(".")[1]
+        return edge.function(function, service, edge.Edge(method, _refuse, not_allowed), work)
+
+    return decorate
+
+
+def _keywords(request: Request, headers: tuple[str, ...]) -> dict[str, str | None]:
+    keywords: dict[str, str | None] = {}
+    if "Idempotency-Key" in headers:
+        _refuse_misspelt_key(request)
+    for name in headers:
+        sent = request.headers.getlist(name)
+        keywords[name.lower().replace("-", "_")] = ", ".join(sent) if sent else None  # as any proxy may join them
+    for name, value in keywords.items():
+        if value is not None and (check := CHECKS.get(name)):
+            check(value)
+    return keywords
+
+
+_KEY_LETTERS = "idempotencykey"
+
+
+def _refuse_misspelt_key(request: Request) -> None:
+    """Refuse headers that are meant for Idempotency-Key and are not: unnoticed, a repeat would count twice."""
+    for name in request.headers:
+        letters = re.sub("[^a-z]", "", name)
+        if name != "idempotency-key" and difflib.get_close_matches(letters, [_KEY_LETTERS], cutoff=0.8):
+            raise Malformed(f"the header {name} is not looked at; did you mean Idempotency-Key?")
+
+
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
+
+
+def prefers_text(accept: str | None) -> bool:
+    """Tell whether a client asks for text/plain, and not at least as much for JSON."""
+    qualities = {}
+    for item in (accept or "").split(","):
+        media_type, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+        qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+    return qualities.get("text/plain", 0.0) > qualities.get("application/json", 0.0)
+
+
+def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, object]:
+    """Return what the request says, from its JSON body or, for a GET, from its query."""
+    if request.method != "GET":
+        sent = _json_object(body)
+        refuse_unknown(kind, sent)
+        _refuse_query(kind, request)
+        return sent
+    sent = _json_object(body) if body.strip() else {}
+    for name, text in _query(request):
+        field = kind.DESCRIPTOR.fields_by_name.get(name)
+        if field is None:
+            continue
+        value, other = _from_query(field, text), sent.get(name)
+        if other is not None and (other != value or type(other) is not type(value)):  # True == 1 == 1.0 in Python
+            raise Malformed(f"{name} differs between the query and the body, or is sent twice; send it once")
+        sent[name] = value
+    return sent
+
+
+def _refuse_query(kind: type[Message], request: Request) -> None:
+    """Refuse fields of a POST that came in the query: not looked at, they would lose the promise without a word."""
+    for name, _ in _query(request):
+        letters = re.sub("[^a-z]", "", name.lower())
+        if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, _KEY_LETTERS], n=1, cutoff=0.8):
+            raise Malformed(
+                f"{shown(name)} is in the query, which a POST is not read from; send it in the body or header"
+            )
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(body, parse_constant=_no_such_constant, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Malformed('the body is JSON but not an object; send {"<field>": <value>}')
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Malformed(f"{shown(twice)} is sent twice; send it once")
+    return fields
+
+
+def _no_such_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Malformed("the query is not UTF-8; percent-encode the UTF-8 of each value") from error
+
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,100}")  # far beyond int64; Python refuses to read thousands of digits
+
+
+def _from_query(field: Any, text: str) -> object:
+    if is_text(field):
+        return text
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise Malformed(f"{field.name} must be a whole number")
+    return int(text)
+
+
+def _render(answer: Answer) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
+    if answer.text is not None:
+        return PlainTextResponse(answer.text, headers=headers)
+    return JSONResponse(to_json(answer.response), headers=headers)
+
+
+def _refuse(reason: Rejected | Unavailable | None) -> Response:
+    match reason:
+        case Rejected():
+            return _error(STATUS[type(reason)], str(reason))
+        case Unavailable():
+            # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
+            return _error(503, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.repeat_safe else None)
+        case None:
+            return _error(
+                500,
+                "something went wrong on our side, and it was logged. See what became of it before you send it again",
+            )
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"status": False, "message": message}, status_code=status, headers=headers)

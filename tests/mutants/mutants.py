@@ -1,8 +1,0 @@
-"""All small mutants: each a promise that goes, and the tests that must notice within seconds."""
-
-from tests.mutants import command, manifests, protocol, sending, setup, shop
-
-MUTANTS = (
-    *(*manifests.MUTANTS, *shop.MUTANTS, *setup.MUTANTS, *protocol.MUTANTS),
-    *(*command.MUTANTS, *sending.MUTANTS),
-)

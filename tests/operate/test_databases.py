@@ -1,0 +1,50 @@
+"""The databases are read as they are for good: what a majority holds, from the primary, whatever the URI says."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pymongo import ReadPreference
+from pymongo.read_concern import ReadConcern
+
+from local.servers.mongodb import Mongod
+from operate.databases import Databases
+from operate.places import find
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide this machine's environment."""
+    for service in ("ORDERS", "BILLING", "NOTIFY"):
+        monkeypatch.delenv(f"{service}_MONGODB_URI", raising=False)
+        monkeypatch.delenv(f"{service}_DATABASE", raising=False)
+
+
+@pytest.mark.parametrize("service", ["orders", "billing", "notify"])
+def test_no_uri_weakens_a_read(service: str) -> None:
+    """What rolls back, or is stale, would be told as known."""
+    places = find("mongodb://127.0.0.1:1/?readConcernLevel=local&readPreference=secondary")
+    with Databases(places) as databases:
+        collection = databases.collection(service, "users")
+        assert collection.read_concern == ReadConcern("majority")
+        assert collection.read_preference == ReadPreference.PRIMARY
+        assert collection.database.name == service
+
+
+def test_each_service_may_have_its_own_mongodb_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And they are not mixed up."""
+    monkeypatch.setenv("BILLING_MONGODB_URI", "mongodb://127.0.0.1:2")
+    monkeypatch.setenv("BILLING_DATABASE", "money")
+    with Databases(find("mongodb://127.0.0.1:1")) as databases:
+        found = {service: databases.collection(service, "x").database for service in ("orders", "billing", "notify")}
+        assert {service: database.name for service, database in found.items()} == {
+            "orders": "orders",
+            "billing": "money",
+            "notify": "notify",
+        }
+        assert found["orders"].client is found["notify"].client is not found["billing"].client
+
+
+async def test_the_time_is_the_one_of_the_database(shop: None, mongod: Mongod) -> None:
+    """Resend goes by it; with its zone, so that it can be compared with what is stored."""
+    with Databases(find(mongod.uri)) as databases:
+        assert abs((databases.now() - datetime.now(UTC)).total_seconds()) < 60

@@ -1,0 +1,102 @@
+"""Events are delivered as KafkaSource does: what is retried, how often, and what counts as taken."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from operate import sending
+from operate.cli.output import NotReachable
+from operate.sending import Answer, Target, send_all
+from tests.support.sink import CLOSE, Sink
+from wire.event import Event
+
+EVENT = Event({"specversion": "1.0", "id": "1", "source": "/x", "type": "y"}, b"data")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry without much waiting."""
+    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(backoff_delay_s=0.001))
+
+
+@pytest.mark.parametrize("status", [None, 404, 408, 409, 429, 500, 502, 503, 504, 599])
+def test_what_kafka_source_tries_again_is_for_later(status: int | None) -> None:
+    """No answer, and these: the function, or what it needs, may be back."""
+    answer = Answer(status, "", 4)
+    assert (answer.later, answer.accepted) == (True, False)
+
+
+@pytest.mark.parametrize("status", [300, 302, 303, 400, 401, 403, 405, 410, 413, 415, 422, 425, 499])
+def test_what_kafka_source_gives_up_is_refused(status: int) -> None:
+    """Neither taken nor to be tried again."""
+    answer = Answer(status, "", 1)
+    assert (answer.later, answer.accepted) == (False, False)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 299])
+def test_what_kafka_source_commits_is_accepted(status: int) -> None:
+    """Any success."""
+    answer = Answer(status, "", 1)
+    assert (answer.later, answer.accepted) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "answer"),
+    [
+        ([503, 503, 503, 202], (200, 4)),
+        ([503] * 4, (503, 4)),
+        ([CLOSE] * 4, (None, 4)),
+        ([429, 422], (422, 2)),
+        ([422], (422, 1)),
+        ([303], (303, 1)),
+    ],
+)
+async def test_an_event_is_retried_three_times_unless_it_is_refused(
+    hasty: None, answers: list[int], answer: tuple[int | None, int]
+) -> None:
+    """The last answer counts, and how many there were is told."""
+    async with Sink(answers=list(answers)) as sink, Target(sink.url) as target:
+        told = await target.send(EVENT)
+        assert (told.status, told.attempts) == answer
+        assert len(sink.received) == len(answers)
+        assert {each.body for each in sink.received} == {b"data"}
+
+
+def test_the_waits_between_retries_double() -> None:
+    """As the manifests have it for KafkaSource, but short: somebody waits for this command."""
+    assert [sending._BACKOFF.wait_s(retry) for retry in (1, 2, 3)] == [0.2, 0.4, 0.8]
+
+
+async def test_no_more_are_in_flight_than_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each event is sent once, in the order of the file when it is one at a time."""
+    flying: Counter[str] = Counter()
+    order = []
+
+    async def send(_: Target, event: Event) -> Answer:
+        flying["now"] += 1
+        flying["most"] = max(flying["most"], flying["now"])
+        order.append(event.attributes["id"])
+        await asyncio.sleep(0)
+        flying["now"] -= 1
+        return Answer(200, "", 1)
+
+    monkeypatch.setattr(Target, "send", send)
+    events = [EVENT.with_attributes(id=str(number)) for number in range(20)]
+    told: list[object] = []
+    async with Sink() as sink:
+        for concurrency in (1, 7):
+            await send_all(Target(sink.url), events, lambda event, _: told.append(event), concurrency=concurrency)
+            assert flying["most"] == concurrency
+    assert order[:20] == [str(number) for number in range(20)]
+    assert len(told) == 40
+
+
+async def test_nobody_there_is_known_before_anything_is_sent() -> None:
+    """Whoever asks for a function that does not run waits for no retries."""
+    async with Sink() as sink:
+        url = sink.url
+    told: list[object] = []
+    with pytest.raises(NotReachable, match="nobody answers at"):
+        await send_all(Target(url), [EVENT], lambda event, _: told.append(event), concurrency=1)
+    assert told == []

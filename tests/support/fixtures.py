@@ -1,0 +1,77 @@
+"""What tests share: a real mongod and the three databases in it, once for the session, and settings to change."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pymongo
+import pytest
+
+from local.ports import Ports
+from local.servers.mongodb import Mongod
+from shop import emission, mongo
+from shop.process import settings
+from shop.setup import COLLECTIONS, setup
+from shop.store import readiness
+
+
+@dataclass(frozen=True)
+class Running:
+    """A mongod that somebody else started, emptied: one that many short sessions use, one after the other."""
+
+    uri: str
+
+    def empty(self) -> None:
+        """Drop what the session before has left, a mutant's indexes and validators too."""
+        with pymongo.MongoClient(self.uri) as client:
+            for name in client.list_database_names():
+                if name not in ("admin", "config", "local"):
+                    client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod | Running]:
+    """Run a real mongod, a replica set of one, on a free port; or use the one that TESTS_MONGODB_URI names."""
+    if uri := os.environ.get("TESTS_MONGODB_URI"):
+        running = Running(uri)
+        running.empty()
+        yield running
+        return
+    folder: Path = tmp_path_factory.mktemp("mongod")
+    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def databases(mongod: Mongod | Running) -> AsyncIterator[None]:
+    """Set up the three databases; functions and `shop` called in this process use them."""
+    before = settings.get()
+    settings.use(replace(before, mongodb_uri=mongod.uri))
+    await setup()
+    yield
+    await emission.close()
+    await mongo.close()
+    readiness.forget()
+    settings.use(before)
+
+
+@pytest.fixture
+def configure() -> Iterator[Callable[..., None]]:
+    """Return what changes some of this process's settings, until the test is over."""
+    before = settings.get()
+
+    def change(**changes: object) -> None:
+        settings.use(replace(settings.get(), **changes))
+
+    yield change
+    settings.use(before)
+
+
+@pytest.fixture
+async def shop(databases: None) -> None:
+    """Empty the three databases before the test."""
+    for collection in COLLECTIONS:
+        await mongo.client()[settings.get().databases[collection.service]][collection.name].delete_many({})

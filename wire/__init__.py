@@ -1,0 +1,1 @@
+"""CloudEvents as the real KafkaSource and KafkaSink write and read them."""
