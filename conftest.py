@@ -1,4 +1,4 @@
-"""What tests and proofs share: fixtures, and that what they start obeys SIGHUP."""
+"""What tests and proofs share: fixtures, and that what they start obeys signals."""
 
 import signal
 
@@ -8,6 +8,7 @@ from tests.support.fixtures import mongod as mongod
 from tests.support.fixtures import shop as shop
 from tests.support.stack_fixtures import stack as stack
 
-# Under nohup it is ignored, which whatever they start would inherit.
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# A run in the background of a shell ignores SIGINT, one under nohup SIGHUP, and whatever it starts inherits that.
+for ignored, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, default)

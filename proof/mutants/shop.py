@@ -133,26 +133,30 @@ MUTANTS = (
         _RULES,
     ),
     # --- readiness
-    _in("readiness", "an index that is being built counts", ' if "buildUUID" not in index]', "]", _READINESS),
+    _in("store/readiness", "an index that is being built counts", ' if "buildUUID" not in index]', "]", _READINESS),
     _in(
-        "readiness", "an index that is not unique counts", 'bool(index.get("unique")), index', "True, index", _READINESS
+        "store/readiness",
+        "an index that is not unique counts",
+        'bool(index.get("unique")), index',
+        "True, index",
+        _READINESS,
     ),
     _in(
-        "readiness",
+        "store/readiness",
         "missing indexes are not looked for",
         "            if missing := await _missing(service):\n",
         "            if missing := None:\n",
         _READINESS,
     ),
     _in(
-        "readiness",
+        "store/readiness",
         "a left-over process learns the new epoch",
         "    if service not in epochs:",
         "    if True:",
         _READINESS,
     ),
     _in(
-        "readiness",
+        "store/readiness",
         "an epoch from before a failover",
         'meta = mongo.latest(mongo.collection(service, "meta"))',
         'meta = mongo.collection(service, "meta")',

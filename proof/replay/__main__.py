@@ -44,7 +44,7 @@ class Proof:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "cli",
+            "operate.cli",
             *shlex.split(command),
             env={"LOCAL_DIR": str(self._stack.folder), "COLUMNS": "150"},
             stdout=asyncio.subprocess.PIPE,

@@ -135,7 +135,7 @@ async def test_a_replay_that_loses_mongodb_afterwards_says_what_was_delivered(
 async def interrupted(command: Sequence[object], sink: Sink, events: int) -> tuple[int | None, str, str]:
     """Run a command, and press Ctrl-C once the sink has been sent so many events."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", *map(str, command)),
+        *(sys.executable, "-m", "operate.cli", *map(str, command)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

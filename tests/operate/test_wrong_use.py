@@ -296,7 +296,7 @@ async def test_a_broker_that_cannot_be_one_is_named(told_nothing: Orders, server
 
 def test_of_all_that_kafkas_library_writes_the_reason_is_kept() -> None:
     """It writes a line for every attempt to connect, past whoever catches what this command writes."""
-    command = [sys.executable, "-m", "cli", "event", "record", "--topic", "payments", "--kafka", "127.0.0.1:1"]
+    command = [sys.executable, "-m", "operate.cli", "event", "record", "--topic", "payments", "--kafka", "127.0.0.1:1"]
     run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
     assert run.stderr.splitlines() == [
@@ -376,7 +376,7 @@ async def test_an_output_that_nobody_reads_any_more_is_no_check_that_failed(even
     read, written = os.pipe()
     os.close(read)
     async with Sink() as sink:
-        command = [sys.executable, "-m", "cli", "event", "send", events, "--to-url", sink.url, "--all-epochs"]
+        command = [sys.executable, "-m", "operate.cli", "event", "send", events, "--to-url", sink.url, "--all-epochs"]
         process = await asyncio.create_subprocess_exec(*command, stdout=written, stderr=asyncio.subprocess.PIPE)
         os.close(written)
         _, said = await process.communicate()
