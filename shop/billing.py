@@ -24,7 +24,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from shop import mongo
 from shop.archive import DEPOSITS, PAID_BASKETS, Ahead, Moved
 from shop.errors import Contradiction, Impossible, NotFound, Rejected, Unavailable
-from shop.messages import MAX_BALANCE
+from shop.messages import MAX_BALANCE, from_document
 from shop.mongo import NOW, Document, array, literal, when
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
 
@@ -193,15 +193,14 @@ def _told(requested: PaymentRequested, decided: Document, outcome: Outcome) -> P
             f"attempt {asked} was ordered as number {requested.number}, yet decided as number {decided['number']}"
         )
     is_paid = outcome == PAID
-    return PaymentDecided(
+    return from_document(
+        PaymentDecided,
+        decided,
         user=requested.user,
-        basket=requested.basket,
-        number=decided["number"],
-        attempt=attempt,
-        sum=decided["sum"],
         outcome=outcome,
-        reason="" if is_paid else decided["reason"],
+        reason=None if is_paid else decided["reason"],
         decided_at=decided["paid_at" if is_paid else "decided_at"],
+        epoch=None,  # what is kept is the one that it was decided in; an event is of the one that it is emitted in
     )
 
 

@@ -1,4 +1,4 @@
-"""Turn JSON and protobuf bytes into the messages of schema/, checked, and messages into JSON.
+"""Turn JSON and protobuf bytes into the messages of schema/, checked, documents into messages, and messages into JSON.
 
 A field means the same wherever it stands, so its check goes by its name: a `sum` in a request is held to what a `sum`
 in an event is held to, and nothing that passed an edge has to be looked at again further in.
@@ -7,11 +7,14 @@ in an event is held to, and nothing that passed an edge has to be looked at agai
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shop.errors import Impossible, Malformed, Unavailable
@@ -211,6 +214,50 @@ def rfc3339(time: datetime) -> str:
     """
     text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     return text.rstrip("0").rstrip(".") + "Z"
+
+
+def from_document(kind: type[M], document: Mapping[str, Any], **other: Any) -> M:
+    """Build a message from a document by the names of its fields, and the messages in it likewise.
+
+    `other` says what has another name in the document, or goes before what it has; None is not set. An id becomes text.
+
+    A field that nobody says is a KeyError, unless it is `optional`: a new field of the schema is never left out unseen.
+    """
+    values: dict[str, Any] = {}
+    for field in _fields(kind.DESCRIPTOR):
+        name = field.name
+        value: Any = other[name] if name in other else document.get(name) if field.is_optional else document[name]
+        if value is None:
+            continue
+        if field.is_text:
+            value = str(value)
+        elif field.items is not None:
+            value = [from_document(field.items, item) for item in value]
+        values[name] = value
+    return kind(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    is_optional: bool
+    is_text: bool
+    items: type[Message] | None
+    """What it is a list of, if it is one of messages."""
+
+
+@cache
+def _fields(kind: Any) -> list[_Field]:
+    """Return what there is to know of the fields of a message's descriptor, which is slow to read."""
+    return [
+        _Field(
+            field.name,
+            is_optional=field.containing_oneof is not None,
+            is_text=is_text(field) and not field.is_repeated,
+            items=GetMessageClass(field.message_type) if field.is_repeated and field.message_type else None,
+        )
+        for field in kind.fields
+    ]
 
 
 def to_json(message: Message) -> dict[str, Any]:

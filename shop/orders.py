@@ -18,7 +18,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from shop import mongo
 from shop.errors import Contradiction, NotFound, Unavailable
-from shop.messages import to_datetime
+from shop.messages import from_document, to_datetime
 from shop.mongo import NOW, REMOVE, Document, literal, when
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 
@@ -158,14 +158,7 @@ def _ordered(message: str, stored: Document, *, replayed: bool, attempt: int | N
 
 def payment_requested(stored: Document) -> PaymentRequested:
     """Build the event of an ordered basket from what is stored, so that every emission is the same byte for byte."""
-    return PaymentRequested(
-        user=stored["user"],
-        basket=str(stored["_id"]),
-        number=stored["number"],
-        attempt=stored["attempt"],
-        sum=stored["sum"],
-        ordered_at=stored["ordered_at"],
-    )
+    return from_document(PaymentRequested, stored, basket=stored["_id"], epoch=None)
 
 
 # --- GetOrder --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from functions_framework import aio
 from shop import emission, orders
 from shop.edge import http
 from shop.errors import Unavailable
+from shop.messages import from_document
 from shop.schema.orders_pb2 import OrderRequest, OrderResponse
 
 
@@ -28,12 +29,6 @@ async def create_order(request: OrderRequest) -> http.Answer:
             # Accepted all the same: the basket is its own outbox, and resend_orders finds it.
             logging.getLogger(__name__).warning("left to resend_orders: %s", error)
     return http.Answer(
-        OrderResponse(
-            status=True,
-            message=ordered.message,
-            basket=ordered.basket,
-            attempt=ordered.attempt,
-            order_status=ordered.order_status,
-        ),
+        from_document(OrderResponse, vars(ordered), status=True),
         replayed=ordered.replayed,
     )

@@ -7,6 +7,7 @@ from functions_framework import aio
 
 from shop import orders
 from shop.edge import http
+from shop.messages import from_document
 from shop.schema.orders_pb2 import GetOrderRequest, GetOrderResponse
 
 
@@ -14,14 +15,4 @@ from shop.schema.orders_pb2 import GetOrderRequest, GetOrderResponse
 @http.get(GetOrderRequest)
 async def get_order(request: GetOrderRequest) -> GetOrderResponse:
     basket = await orders.find_order(request.user, request.basket)
-    return GetOrderResponse(
-        status=True,
-        message=basket["status"],
-        basket=str(basket["_id"]),
-        number=basket["number"],
-        attempt=basket["attempt"],
-        sum=basket.get("sum"),
-        reason=basket.get("reason"),
-        ordered_at=basket.get("ordered_at"),
-        decided_at=basket.get("decided_at"),
-    )
+    return from_document(GetOrderResponse, basket, status=True, message=basket["status"], basket=basket["_id"])

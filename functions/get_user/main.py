@@ -7,7 +7,8 @@ from functions_framework import aio
 
 from shop import billing
 from shop.edge import http
-from shop.schema.billing_pb2 import Deposit, GetUserRequest, GetUserResponse, PaidBasket
+from shop.messages import from_document
+from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 
 SHOWN = 64
 
@@ -16,22 +17,11 @@ SHOWN = 64
 @http.get(GetUserRequest)
 async def get_user(request: GetUserRequest) -> GetUserResponse:
     account = await billing.find_account(request.user)
-    return GetUserResponse(
+    return from_document(
+        GetUserResponse,
+        account,
         status=True,
         message=request.user,
-        balance=account["balance"],
-        paid_baskets=[
-            PaidBasket(
-                basket=str(paid["basket"]),
-                number=paid["number"],
-                attempt=paid["attempt"],
-                sum=paid["sum"],
-                paid_at=paid["paid_at"],
-            )
-            for paid in account.get("paid_baskets", [])[: -SHOWN - 1 : -1]
-        ],
-        deposits=[
-            Deposit(key=str(deposit["key"]), sum=deposit["sum"], at=deposit["at"])
-            for deposit in account.get("deposits", [])[: -SHOWN - 1 : -1]
-        ],
+        paid_baskets=account.get("paid_baskets", [])[: -SHOWN - 1 : -1],
+        deposits=account.get("deposits", [])[: -SHOWN - 1 : -1],
     )

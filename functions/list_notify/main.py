@@ -7,6 +7,7 @@ from functions_framework import aio
 
 from shop import notifications
 from shop.edge import http
+from shop.messages import from_document
 from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
 
 
@@ -24,20 +25,7 @@ async def list_notify(request: ListRequest, accept: str | None) -> http.Answer:
             status=True,
             message="\n".join(log),
             log=log,
-            notifications=[
-                Notification(
-                    id=notification["_id"],
-                    user=notification["user"],
-                    basket=str(notification["basket"]),
-                    attempt=notification["attempt"],
-                    sum=notification["sum"],
-                    outcome=notification["outcome"],
-                    reason=notification["reason"],
-                    decided_at=notification["decided_at"],
-                    recorded_at=notification["recorded_at"],
-                )
-                for notification in page.notifications
-            ],
+            notifications=[from_document(Notification, each, id=each["_id"]) for each in page.notifications],
             next=page.older,
         ),
         text="".join(f"{line}\n" for line in log) if http.prefers_text(accept) else None,

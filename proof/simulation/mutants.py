@@ -101,8 +101,7 @@ MUTANTS = (
         (
             ("if asked < attempt:", "if False:"),
             ('if requested.sum != decided["sum"]:', "if False:"),
-            ("attempt=attempt", "attempt=asked"),
-            ('sum=decided["sum"]', "sum=requested.sum"),
+            ("        decided,\n", '        {**decided, "attempt": asked, "sum": requested.sum},\n'),
         ),
     ),
     Mutant(
@@ -233,7 +232,7 @@ MUTANTS = (
     Mutant(
         "a request for payment is dated when it is emitted",
         "shop.orders.payment_requested",
-        (('ordered_at=stored["ordered_at"]', f"ordered_at={_NOW}"),),
+        (("epoch=None", f"epoch=None, ordered_at={_NOW}"),),
     ),
     Mutant(
         "an order that meets another sum is accepted",

@@ -9,14 +9,21 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+from bson import Int64, ObjectId
 from google.protobuf.message import Message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shop import messages
 from shop.errors import Impossible, Malformed, Rejected
-from shop.messages import from_bytes, from_json, rfc3339, to_json
-from shop.schema.billing_pb2 import CreateUserRequest, DepositCashRequest, GetUserRequest, GetUserResponse
+from shop.messages import from_bytes, from_document, from_json, rfc3339, to_json
+from shop.schema.billing_pb2 import (
+    CreateUserRequest,
+    DepositCashRequest,
+    GetUserRequest,
+    GetUserResponse,
+    PaidBasket,
+)
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from shop.schema.notify_pb2 import ListRequest
 from shop.schema.orders_pb2 import GetBasketRequest, GetOrderRequest, GetOrderResponse, OrderRequest
@@ -236,3 +243,37 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(
     """The text is what the client reads."""
     with pytest.raises(refusal, match=re.escape(says)):
         from_json(kind, fields)
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+TIME = datetime(2026, 8, 1, 12, tzinfo=UTC)
+PAID_BASKET = {"basket": ObjectId("a" * 24), "number": Int64(2), "attempt": Int64(1), "sum": Int64(10), "paid_at": TIME}
+
+
+def test_a_document_becomes_a_message_by_the_names_of_its_fields() -> None:
+    """Ids become text, numbers and times stay what they are; what the message does not have is not looked at."""
+    account = {"_id": "Pavel", "balance": Int64(90), "paid_baskets": [PAID_BASKET], "deposits": []}
+    assert from_document(GetUserResponse, account, status=True, message="Pavel") == GetUserResponse(
+        status=True,
+        message="Pavel",
+        balance=90,
+        paid_baskets=[PaidBasket(basket="a" * 24, number=2, attempt=1, sum=10, paid_at=TIME)],
+    )
+
+
+def test_what_is_said_beside_a_document_goes_before_it() -> None:
+    """None is not set, though the document has it."""
+    document = {**PAID_BASKET, "user": "Pavel", "ordered_at": TIME, "epoch": Int64(7)}
+    assert from_document(PaymentRequested, document, number=3, epoch=None) == PaymentRequested(
+        user="Pavel", basket="a" * 24, number=3, attempt=1, sum=10, ordered_at=TIME
+    )
+
+
+def test_only_an_optional_field_may_be_said_by_nobody() -> None:
+    """A field that is added to a message and forgotten in a document is a bug that shows at once."""
+    basket = {"number": Int64(1), "attempt": Int64(0)}
+    never_ordered = from_document(GetOrderResponse, basket, status=True, message="open", basket=ObjectId("a" * 24))
+    assert never_ordered == GetOrderResponse(status=True, message="open", basket="a" * 24, number=1)
+    with pytest.raises(KeyError, match="ordered_at"):
+        from_document(PaymentRequested, PAID_BASKET, user="Pavel", epoch=None)
