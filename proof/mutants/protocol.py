@@ -6,9 +6,9 @@ _LOOKS = "tests/shop/test_looks.py"
 _BILLING = "tests/shop/test_billing.py"
 _ARCHIVE = "tests/shop/test_archive.py"
 _ORDERS = "tests/shop/test_orders.py"
-_EVENTS = "tests/shop/test_events.py"
-_EDGE = "tests/shop/test_edge.py"
-_SETTINGS = "tests/shop/test_settings.py"
+_EVENTS = "tests/shop/edge/test_events.py"
+_EDGE = "tests/shop/edge/test_handling.py"
+_SETTINGS = "tests/shop/process/test_settings.py"
 _VALUES = "tests/knative/test_values.py"
 _RESEND = "tests/functions/test_resend_orders.py"
 _CREATE_ORDER = "tests/functions/test_create_order.py"
@@ -350,7 +350,7 @@ MUTANTS = (
         "work begins before setup",
         "current = await readiness.ready(service)",
         "current = readiness.Epoch(0, None)",
-        "tests/shop/test_before_setup.py::test_every_function_answers_503_and_does_nothing",
+        "tests/shop/store/test_before_setup.py::test_every_function_answers_503_and_does_nothing",
     ),
     _in(
         "shop/edge/events",

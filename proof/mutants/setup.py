@@ -2,16 +2,16 @@
 
 from proof.mutants.mutant import Mutant
 
-_SETUP = "tests/shop/test_setup.py"
+_SETUP = "tests/shop/setup/test_making.py"
 _AGAIN = f"{_SETUP}::test_a_second_setup_keeps_everything_and_changes_nothing"
 _RULES = f"{_SETUP}::test_a_validator_of_before_is_brought_up_to_date"
 _DUPLICATES = f"{_SETUP}::test_duplicates_are_named_and_everything_else_is_set_up"
-_RESTORED = "tests/shop/test_restored.py"
-_MENDING = "tests/shop/test_mending.py"
-_SHARD = "tests/shop/test_sharding.py"
-_READINESS = "tests/shop/test_readiness.py"
+_RESTORED = "tests/shop/setup/test_restoring.py"
+_MENDING = "tests/shop/setup/test_mending.py"
+_SHARD = "tests/shop/setup/test_sharding.py"
+_READINESS = "tests/shop/store/test_readiness.py"
 _STATEMENTS = "tests/functions/test_sharding.py"
-_COMMAND = "tests/shop/test_setup_command.py"
+_COMMAND = "tests/shop/setup/test_command.py"
 
 
 def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:

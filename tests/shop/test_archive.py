@@ -15,8 +15,8 @@ from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID
-from tests.shop.commands import counted
 from tests.shop.test_billing import account, audit, decide, deposit, funded, requested
+from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop", "limits")
 

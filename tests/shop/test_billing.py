@@ -18,7 +18,7 @@ from shop.errors import Contradiction, Impossible, NotFound, Unavailable
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
-from tests.shop.commands import counted
+from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop", "limits")
 

@@ -14,7 +14,7 @@ from shop.errors import Contradiction, Impossible, NotFound, Rejected
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
-from tests.shop.commands import counted
+from tests.support.commands import counted
 
 AT = datetime(2026, 11, 26, 10, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import pytest
 from shop import mongo, notifications
 from shop.errors import Contradiction, Impossible
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
-from tests.shop.commands import counted
+from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
 

@@ -10,7 +10,7 @@ from shop import mongo, orders
 from shop.errors import Contradiction, NotFound
 from shop.orders import Ordered
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
-from tests.shop.commands import counted
+from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
 

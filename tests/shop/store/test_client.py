@@ -15,7 +15,7 @@ from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, NotFound, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
-from tests.shop.commands import counted
+from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
 

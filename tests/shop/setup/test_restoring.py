@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("empty")
 
 AWAY = "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 async def stored() -> list[dict[str, Any] | None]:

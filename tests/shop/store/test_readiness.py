@@ -14,7 +14,7 @@ from shop.setup import setup
 from shop.state import SERVICES
 from shop.store import readiness
 from shop.store.readiness import Epoch
-from tests.shop.commands import counted
+from tests.support.commands import counted
 
 RESTORED_AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from shop import mongo
 from shop.state import SERVICES
 from shop.store import readiness
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 AWAY = "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
 
