@@ -12,8 +12,8 @@ from bson import ObjectId
 
 from operate import repair
 from operate.databases import Document
-from operate.events import Payment
 from operate.histories import History
+from operate.payments import Payment
 from shop.messages import happened_at
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
 

@@ -11,10 +11,11 @@ from typing import Final
 
 from operate.cli.output import WrongUse, note, progress
 from operate.databases import Databases
-from operate.events import Payment, Recording, payment
+from operate.payments import Payment, payment
 from operate.places import SERVICES
 from shop.messages import rfc3339
 from shop.state import EPOCH_ID
+from wire.recording import Recording
 
 SERVICE_OF: Final = {"billing-handler": "billing", "order-handler": "orders", "notify-handler": "notify"}
 """The database that each consumer takes the epoch from."""
@@ -81,7 +82,8 @@ def choose(
         about: told of each payment.
 
     Raises:
-        WrongUse: a line is no event, or all of them are of an older epoch and left out.
+        NotARecordingError: a line is no event.
+        WrongUse: all of them are of an older epoch and left out.
 
     """
     numbers: list[int] = []

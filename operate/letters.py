@@ -21,11 +21,12 @@ from operate import epochs, topics
 from operate.audit import tells_of
 from operate.databases import Databases, Document
 from operate.epochs import Epoch
-from operate.events import Payment, attribute, payment, recorded
+from operate.payments import Payment, payment
 from operate.places import Places
 from shop.messages import event_id
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from wire.event import Event, NotAnEventError
+from wire.recording import recorded
 
 TOPIC: Final = "dead-letters"
 STATES: Final = ("waiting", "healed", "parked", "outdated")
@@ -79,19 +80,19 @@ class Letter:
     @classmethod
     def of(cls, event: Event, places: Places, at: datetime) -> "Letter":
         """Read a dead letter."""
-        destination = attribute(event, "knativeerrordest")
+        destination = event.text("knativeerrordest")
         consumer = places.consumer_at(destination)
-        replays, later = attribute(event, "replaycount"), attribute(event, "replaylater")
+        replays, later = event.text("replaycount"), event.text("replaylater")
         return cls(
             event=event,
             consumer=consumer or destination or "unknown",
             known=consumer is not None,
-            code=attribute(event, "knativeerrorcode"),
-            reason=_decoded(attribute(event, "knativeerrordata")),
+            code=event.text("knativeerrorcode"),
+            reason=_decoded(event.text("knativeerrordata")),
             about=payment(event),
             replays=int(replays) if replays.isdecimal() else 0,
             later=int(later) if later.isdecimal() else 0,
-            parked=attribute(event, "parked"),
+            parked=event.text("parked"),
             at=at,
             times=0 if replays else 1,
         )
@@ -132,7 +133,7 @@ class Letter:
 
         A forged event may have the id of an honest one, and must not be taken for it.
         """
-        return self.consumer, *(attribute(self.event, name) for name in ("source", "id", "type")), self.event.data
+        return self.consumer, *(self.event.text(name) for name in ("source", "id", "type")), self.event.data
 
     @property
     def kind(self) -> str:
@@ -142,7 +143,7 @@ class Letter:
     @property
     def place(self) -> str:
         """Return partition and offset in the dead letters: what `orders dlq show` takes."""
-        return f"{attribute(self.event, 'knativekafkapartition')}/{attribute(self.event, 'knativekafkaoffset')}"
+        return f"{self.event.text('knativekafkapartition')}/{self.event.text('knativekafkaoffset')}"
 
 
 _COORDINATES: Final = ("knativekafkapartition", "knativekafkaoffset", "kafkatopic", "kafkakey")

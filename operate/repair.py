@@ -7,14 +7,12 @@ would decide anew, and charge what the customer was told was declined.
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 from operate.cli.output import NotReachable, progress
 from operate.databases import Document
-from operate.events import Payment
+from operate.payments import Payment, as_event
 from operate.places import Places
 from operate.sending import Answer, Target, send_all
-from shop.messages import SOURCES, event_id, happened_at, rfc3339
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from wire.event import Event
 
@@ -47,7 +45,7 @@ def send(places: Places, payments: Iterable[Payment]) -> None:
     """Send events to their topics, byte for byte as the functions emit them. Raises NotReachable."""
     by_topic: dict[str, list[Event]] = {}
     for payment in payments:
-        by_topic.setdefault(_TOPICS[type(payment)], []).append(_event(payment))
+        by_topic.setdefault(_TOPICS[type(payment)], []).append(as_event(payment))
     with progress("repairing", sum(map(len, by_topic.values()))) as steps:
         for topic, events in by_topic.items():
             url = places.sink(topic)
@@ -58,17 +56,3 @@ def send(places: Places, payments: Iterable[Payment]) -> None:
                 steps.done()
 
             asyncio.run(send_all(Target(url), events, told, concurrency=_AT_ONCE))
-
-
-def _event(payment: Payment) -> Event:
-    attributes = {
-        "specversion": "1.0",
-        "id": event_id(payment),
-        "type": payment.DESCRIPTOR.full_name,
-        "source": SOURCES[type(payment)],
-        "subject": payment.basket,
-        "time": rfc3339(happened_at(payment)),
-        "datacontenttype": "application/protobuf",
-        "partitionkey": quote(payment.user, safe=""),
-    }
-    return Event(attributes, payment.SerializeToString(deterministic=True))

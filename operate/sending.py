@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 
 from operate.cli.output import NotReachable
 from operate.urls import PORTS
-from wire.delivery import Delivery, Sender, UndeliveredError
+from wire.delivery import DeliverySpec, Sender, UndeliveredError, is_retried
 from wire.event import Event
 
-RETRIES: Final = 3
-_BACKOFF: Final = Delivery(retry=RETRIES, backoff_delay_s=0.1)
+RETRIES: Final = DeliverySpec(retry=3, backoff_delay_s=0.1, timeout_s=30)
+"""As the manifests have it for KafkaSource, but short: somebody waits. A function answers within 10 s."""
+
 _CONNECT_S: Final = 5
-_RETRYABLE: Final = (404, 408, 409, 429)  # and all from 500, as with KafkaSource
-_ONCE: Final = Delivery(retry=0, timeout_s=30)  # one attempt; a function answers within 10 s
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,17 @@ class Answer:
     @property
     def later(self) -> bool:
         """Whether KafkaSource would have tried again: the function, or what it needs, is down."""
-        return self.status is None or self.status in _RETRYABLE or self.status >= 500
+        return is_retried(self.status)
 
 
 class Target:
     """One function, at a URL."""
 
-    def __init__(self, url: str, *, retries: int = RETRIES) -> None:
+    def __init__(self, url: str, *, retries: DeliverySpec | None = None) -> None:
         self.url = url
         self.begun = 0
         """How many events were sent, or are on their way."""
-        self._retries = retries
-        self._sender = Sender(url, "shop", _ONCE)
+        self._sender = Sender(url, "shop", retries or RETRIES)
 
     async def __aenter__(self) -> Self:
         """Make sure that somebody answers there. Raises NotReachable."""
@@ -76,20 +74,13 @@ class Target:
     async def send(self, event: Event) -> Answer:
         """Deliver one event, with retries."""
         self.begun += 1
-        for attempt in range(self._retries + 1):
-            if attempt:
-                await asyncio.sleep(_BACKOFF.wait_s(attempt))
-            try:
-                await self._sender.send(event, [])
-            except UndeliveredError as failure:
-                response = failure.response
-                reason = response.body.decode(errors="replace") if response else str(failure)
-                answer = Answer(response.status if response else None, reason, attempt + 1)
-                if not answer.later:
-                    break
-            else:
-                return Answer(200, "", attempt + 1)
-        return answer
+        try:
+            attempts = await self._sender.send(event, [])
+        except UndeliveredError as failure:
+            response = failure.response
+            reason = response.body.decode(errors="replace") if response else str(failure)
+            return Answer(response.status if response else None, reason, failure.attempts)
+        return Answer(200, "", attempts)
 
 
 class Pace:

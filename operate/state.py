@@ -16,7 +16,7 @@ from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
 
 from operate.databases import Databases, Document
-from operate.events import Payment
+from operate.payments import Payment
 from shop.messages import event_id, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.setup import COLLECTIONS

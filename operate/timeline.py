@@ -10,11 +10,12 @@ from confluent_kafka import Message
 
 from operate import letters, topics
 from operate.databases import Databases, Document
-from operate.events import attribute, payment, recorded
+from operate.payments import payment
 from operate.places import CONSUMERS, Places
 from shop.messages import rfc3339
 from shop.schema.events_pb2 import Outcome, PaymentDecided
 from wire.event import NotAnEventError
+from wire.recording import recorded
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _said(places: Places, message: Message) -> str:
         return f"no CloudEvent: {error}"
     about = payment(event)
     if about is None:
-        said = f"{attribute(event, 'type')} {attribute(event, 'id')}"
+        said = f"{event.text('type')} {event.text('id')}"
     else:
         said = f"{about.DESCRIPTOR.name} attempt {about.attempt}, sum {about.sum}"
         if isinstance(about, PaymentDecided):

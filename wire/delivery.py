@@ -1,4 +1,7 @@
-"""Deliver an event as the real KafkaSource does: what is repeated, when, and what its dead letter says."""
+"""Deliver an event as the real KafkaSource does: what is repeated, when, and what its dead letter says.
+
+The stand-in of KafkaSource and the `orders` command both send by this one loop.
+"""
 
 import asyncio
 import base64
@@ -15,7 +18,7 @@ _RETRYABLE = (404, 408, 409, 429)  # and all from 500
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliverySpec:
     """How often and when a request is repeated, and where the record goes when that is over."""
 
     retry: int = 10
@@ -25,7 +28,7 @@ class Delivery:
     dead_letter_sink_url: str | None = None
 
     @classmethod
-    def from_manifest(cls, delivery: dict[str, Any] | None) -> "Delivery":
+    def from_manifest(cls, delivery: dict[str, Any] | None) -> "DeliverySpec":
         """Read `spec.delivery`: absent, it means 10 retries; present without `retry`, it means none."""
         if delivery is None:
             return cls()
@@ -61,6 +64,11 @@ def duration_s(text: str) -> float:
     return sum(count * unit for count, unit in zip(tenths, unit_s, strict=True)) / 10
 
 
+def is_retried(status: int | None) -> bool:
+    """Whether the real one tries again after this answer; None is no answer."""
+    return status is None or status in _RETRYABLE or status >= 500
+
+
 class UndeliveredError(Exception):
     """A destination did not take an event; `response` is its last answer, if that is what ended the attempts."""
 
@@ -77,22 +85,22 @@ class StuckError(Exception):
 class Sender:
     """Deliver events to one URL, with the retries of the real one."""
 
-    def __init__(self, url: str, namespace: str, delivery: Delivery) -> None:
-        self._client = Client(url, delivery.timeout_s)
-        self._delivery = delivery
+    def __init__(self, url: str, namespace: str, spec: DeliverySpec) -> None:
+        self._client = Client(url, spec.timeout_s)
+        self._spec = spec
         self._fixed = [("Prefer", b"reply"), ("Kn-Namespace", namespace.encode())]
 
-    async def send(self, event: Event, record_headers: list[tuple[str, str]]) -> None:
-        """POST the event until it is taken, finally refused, or the retries are used up.
+    async def send(self, event: Event, record_headers: list[tuple[str, str]]) -> int:
+        """POST the event until it is taken, finally refused, or the retries are used up; return how often it was sent.
 
         Raises:
             UndeliveredError: it was not taken.
 
         """
         headers = self._fixed + _encode(event.headers("ce-"), 0)
-        for attempt in range(self._delivery.retry + 1):
+        for attempt in range(self._spec.retry + 1):
             if attempt:
-                wait_s = self._delivery.wait_s(attempt)
+                wait_s = self._spec.wait_s(attempt)
                 if wait_s < 0.001:  # the real one's timer refuses this, and that failure hides the answer
                     raise UndeliveredError("the delay of the retry is 0", attempt)
                 await asyncio.sleep(wait_s)
@@ -103,9 +111,9 @@ class Sender:
                 failure = UndeliveredError(str(error), attempt + 1)
                 continue
             if response.status < 300:
-                return
+                return attempt + 1
             failure = UndeliveredError(f"answer {response.status}", attempt + 1, response)
-            if response.status not in _RETRYABLE and response.status < 500:
+            if not is_retried(response.status):
                 break
         raise failure
 

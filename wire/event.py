@@ -54,6 +54,11 @@ class Event:
     attributes: Mapping[str, Attribute]
     data: bytes | None
 
+    def text(self, name: str) -> str:
+        """Return an attribute as text, empty when there is none of this name."""
+        value = self.attributes.get(name)
+        return "" if value is None else str(value)
+
     def with_attributes(self, **attributes: Attribute) -> "Event":
         """Return this event with other attributes added or replaced."""
         return Event({**self.attributes, **attributes}, self.data)

@@ -25,7 +25,6 @@ import asyncio
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections import deque
@@ -40,9 +39,9 @@ import uvloop
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from local.stand_ins.librdkafka import OutageLog
-from wire import event as cloudevents
-from wire.delivery import Delivery, Sender, StuckError, UndeliveredError, dead_letter
+from wire.delivery import DeliverySpec, Sender, StuckError, UndeliveredError, dead_letter
 from wire.event import Event, NotAnEventError
+from wire.record import Place, Record
 
 _log = logging.getLogger("kafka_source")
 
@@ -64,88 +63,7 @@ _CONSUMER = {
     "reconnect.backoff.max.ms": 1_000,
 }
 
-_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
-
 _T = TypeVar("_T")
-Place = tuple[str, int]
-"""Topic and partition."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record of Kafka as text, bytes that are no UTF-8 replaced; a header without a value is None."""
-
-    place: Place
-    offset: int
-    timestamp_ms: int
-    key: str | None
-    headers: list[tuple[str, str | None]]
-    value: bytes | None
-
-    @classmethod
-    def from_message(cls, message: Message) -> "Record":
-        """Read what the consumer returned."""
-        place = (message.topic() or "", message.partition() or 0)
-        pairs: Any = message.headers() or []  # the stub allows a dictionary, which is never returned
-        headers = [(name, _utf8(_bytes(value))) for name, value in pairs]
-        key = _utf8(_bytes(message.key()))
-        return cls(place, message.offset() or 0, message.timestamp()[1], key, headers, _bytes(message.value()))
-
-    @property
-    def has_null_header(self) -> bool:
-        """Whether a header has no value, which the real one cannot handle."""
-        return any(text is None for _, text in self.headers)
-
-    @property
-    def texts(self) -> list[tuple[str, str]]:
-        """The headers that have a value."""
-        return [(name, text) for name, text in self.headers if text is not None]
-
-    def event(self, namespace: str, name: str, *, wrap: bool) -> Event:
-        """Return the CloudEvent that the record is, or else the one that the source of this name wraps around it.
-
-        Raises:
-            NotAnEventError: a header has no value, or it is no event and `wrap` is false.
-
-        """
-        if self.has_null_header:
-            raise NotAnEventError("a header without a value")
-        topic, partition = self.place
-        try:
-            event = cloudevents.parse(self.texts, self.value, "ce_")
-        except NotAnEventError:
-            if not wrap:
-                raise
-            event = self._wrap(f"/apis/v1/namespaces/{namespace}/kafkasources/{name}#{topic}")
-        return event.with_attributes(knativekafkapartition=partition, knativekafkaoffset=self.offset)
-
-    def _wrap(self, source: str) -> Event:
-        _, partition = self.place
-        attributes: dict[str, str] = {
-            "specversion": "1.0",
-            "id": f"partition:{partition}/offset:{self.offset}",
-            "source": source,
-            "type": "dev.knative.kafka.event",
-            "subject": f"partition:{partition}#{self.offset}",
-            "time": cloudevents.utc_time(self.timestamp_ms),
-        }
-        if self.key is not None:
-            attributes["key"] = attributes["partitionkey"] = self.key
-        for name, text in self.texts:
-            if name.lower() == "content-type":
-                attributes["datacontenttype"] = text.lower()
-            else:
-                attributes["kafkaheader" + re.sub(r"[^a-z0-9]", "", name.lower())] = text
-        return Event(attributes, self.value)
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _utf8(value: bytes | None) -> str | None:
-    # Java replaces an encoded surrogate as a whole, Python each of its bytes.
-    return None if value is None else _SURROGATE.sub(b"\xff", value).decode(errors="replace")
 
 
 @dataclass
@@ -185,7 +103,7 @@ class Source:
         self.name = f"{config['namespace']}/{config['name']}"
         self._config = config
         self._ordered = {"ordered": True, "unordered": False}[config["ordering"]]
-        delivery = Delivery.from_manifest(config.get("delivery"))
+        delivery = DeliverySpec.from_manifest(config.get("delivery"))
         self._sink = Sender(config["sink_url"], config["namespace"], delivery)
         dead_letters = delivery.dead_letter_sink_url
         self._dead_letters = Sender(dead_letters, config["namespace"], delivery) if dead_letters else None

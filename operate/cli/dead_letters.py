@@ -17,12 +17,12 @@ import typer
 from operate import letters
 from operate.cli.options import Json, Rate, Since, since_ms
 from operate.cli.output import CHECK_FAILED, NotReachable, WrongUse, count, note, progress, show_json, show_table
-from operate.events import attribute, line
 from operate.letters import Letter
 from operate.places import Places
 from operate.sending import Answer, Pace, Target, send_all, together
 from shop.messages import rfc3339, to_json
 from wire.event import Event
+from wire.recording import line
 
 app = typer.Typer(no_args_is_help=True, help="List, show, redrive and park dead letters.")
 
@@ -30,8 +30,8 @@ _FIELDS: Final[dict[str, Callable[[Letter], str]]] = {
     "consumer": lambda letter: letter.consumer,
     "code": lambda letter: letter.code,
     "reason": lambda letter: letter.reason,
-    "id": lambda letter: attribute(letter.event, "id"),
-    "type": lambda letter: attribute(letter.event, "type"),
+    "id": lambda letter: letter.event.text("id"),
+    "type": lambda letter: letter.event.text("type"),
     "user": lambda letter: letter.about.user if letter.about else "",
     "basket": lambda letter: letter.about.basket if letter.about else "",
 }
@@ -109,7 +109,7 @@ def show(
 
     Example: orders dlq show 66b1f0c2a5d3e4f601020304.1
     """
-    found = [each for each in letters.read(ctx.obj) if letter in (each.place, attribute(each.event, "id"))]
+    found = [each for each in letters.read(ctx.obj) if letter in (each.place, each.event.text("id"))]
     if json:
         show_json([_described(each) for each in found])
     for each in () if json else found:

@@ -21,11 +21,12 @@ from operate.cli.options import AllEpochs, Concurrency, Json, Rate, Since, To, T
 from operate.cli.output import CHECK_FAILED, NotReachable, WrongUse, count, note, progress, show_json, show_table
 from operate.databases import Databases
 from operate.epochs import choose, current
-from operate.events import Recording, line, payment, recorded
+from operate.payments import payment
 from operate.places import NotTold, Places
 from operate.sending import Answer, Target, send_all
 from shop.messages import event_id, rfc3339
 from wire.event import Event, NotAnEventError
+from wire.recording import Recording, line, recorded
 
 app = typer.Typer(no_args_is_help=True, help="Record events, send them again, show what is known of a basket.")
 

@@ -21,6 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from wire.recording import NotARecordingError
+
 CHECK_FAILED: Final = 1
 WRONG_USE: Final = 2
 """Also for what cannot be reached: nothing was found out."""
@@ -91,7 +93,7 @@ def _said(error: typer.BadParameter) -> str:
 def _explained(error: Exception) -> str:
     """Say what went wrong; of a bug, after its trace."""
     match error:
-        case WrongUse() | NotReachable():
+        case WrongUse() | NotReachable() | NotARecordingError():
             return str(error)
         case ConfigurationError() | InvalidName():
             return f"a setting for MongoDB cannot be used: {error}"

@@ -21,11 +21,11 @@ from operate.cli.options import AllEpochs, Concurrency, Json, Rate, To, ToUrl, d
 from operate.cli.output import CHECK_FAILED, NotReachable, WrongUse, note, progress, show_json
 from operate.databases import Databases
 from operate.epochs import choose, current
-from operate.events import Recording
 from operate.places import CONSUMERS, Places
 from operate.sending import Answer, Target, send_all
 from operate.state import Difference, Scope, States
 from wire.event import Event
+from wire.recording import Recording
 
 _SHOWN: Final = 10  # differences in text; a person reads no more, and JSON has up to _LISTED
 _LISTED: Final = 1000

@@ -14,8 +14,8 @@ from operate.audit import REMEDIES, Problem
 from operate.cli.options import Json, seconds
 from operate.cli.output import CHECK_FAILED, WrongUse, count, note, progress, show_json, show_table
 from operate.databases import Databases
-from operate.events import Payment
 from operate.histories import History
+from operate.payments import Payment
 from operate.places import SERVICES, Places, hosts
 from shop.messages import event_id
 from shop.state import COLLECTIONS

@@ -170,8 +170,8 @@ MUTANTS = (
     _in(
         "sending",
         "a 503 is a refusal",
-        "self.status in _RETRYABLE or self.status >= 500",
-        "self.status in _RETRYABLE",
+        "return is_retried(self.status)",
+        "return self.status is None",
         _REDRIVE,
     ),
     # --- what differs

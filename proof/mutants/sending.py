@@ -5,6 +5,7 @@ from proof.mutants.mutant import Mutant
 _TOPICS = "tests/operate/test_topics.py"
 _DATABASES = "tests/operate/test_databases.py"
 _SENDING = "tests/operate/test_sending.py"
+_DELIVERY = "tests/wire/test_delivery.py"
 _STATE = "tests/operate/test_state.py"
 _EPOCHS = "tests/operate/test_epochs.py"
 _HALFWAY = "tests/operate/test_halfway.py"
@@ -12,7 +13,8 @@ _WRONG = "tests/operate/test_wrong_use.py"
 
 
 def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"operate/{file}.py", old, new, tests)
+    folder = "wire" if file == "delivery" else "operate"
+    return Mutant(bug, f"{folder}/{file}.py", old, new, tests)
 
 
 MUTANTS = (
@@ -59,24 +61,24 @@ MUTANTS = (
     _in("topics", "a refusal is a Kafka that is away", "reasons = refusals or [", "reasons = [", _TOPICS),
     _in("cli/options", "an age before Kafka's time means the end", "max(0, int(", "int((", _TOPICS),
     # --- what is sent
-    _in("sending", "a conflict is not tried again", "(404, 408, 409, 429)", "(404, 408, 429)", _SENDING),
-    _in("sending", "a server's error is not tried again", "self.status >= 500", "self.status > 500", _SENDING),
+    _in("delivery", "a conflict is not tried again", "(404, 408, 409, 429)", "(404, 408, 429)", _DELIVERY),
+    _in("delivery", "a server's error is not tried again", "status >= 500", "status > 500", _DELIVERY),
     _in("sending", "a redirection is a success", "self.status < 300", "self.status < 400", _SENDING),
     _in(
-        "sending",
+        "delivery",
         "what gave no answer is refused",
-        "return self.status is None or",
-        "return self.status is not None and",
-        _SENDING,
+        "return status is None or",
+        "return status is not None and",
+        _DELIVERY,
     ),
-    _in("sending", "an event is tried thrice", "RETRIES: Final = 3", "RETRIES: Final = 2", _SENDING),
     _in(
-        "sending",
+        "delivery",
         "a refusal is tried again",
-        "                if not answer.later:\n                    break\n",
+        "            if not is_retried(response.status):\n                break\n",
         "",
-        _SENDING,
+        _DELIVERY,
     ),
+    _in("sending", "an event is tried thrice", "DeliverySpec(retry=3", "DeliverySpec(retry=2", _SENDING),
     _in("sending", "retries follow at once", "backoff_delay_s=0.1", "backoff_delay_s=0.0", _SENDING),
     _in(
         "sending",

@@ -112,7 +112,7 @@ async def test_a_delivery_that_fails_proves_nothing(
     orders: Orders, mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sink that takes no event: each decision is retried, given up and counted; exit code 1."""
-    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(backoff_delay_s=0.01))
+    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.01))
     one = tmp_path / "one.ndjson"
     one.write_text(PAYMENTS.read_text().splitlines()[0])
     refusing = Sink(answers=[503] * 8)

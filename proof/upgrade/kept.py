@@ -10,8 +10,8 @@ from typing import Any
 from bson import json_util
 from pymongo import MongoClient
 
-from operate.events import Recording, attribute
 from wire.event import Event
+from wire.recording import Recording
 
 FOLDER = Path(__file__).parent
 PAYMENTS, RESULTS, DEAD_LETTERS = (FOLDER / f"{name}.ndjson" for name in ("payments", "results", "dead-letters"))
@@ -57,7 +57,7 @@ def deliveries() -> Iterator[Delivery]:
     events = {}
     for file in (PAYMENTS, RESULTS):
         for event in Recording(file):
-            events[file.stem, *(attribute(event, f"knativekafka{name}") for name in ("partition", "offset"))] = event
+            events[file.stem, *(event.text(f"knativekafka{name}") for name in ("partition", "offset"))] = event
     for line in _lines("deliveries"):
         topic = "payments" if line["to"] == "billing_handler" else "results"
         event = events[topic, line["knativekafkapartition"], line["knativekafkaoffset"]]

@@ -10,12 +10,12 @@ from pymongo import MongoClient
 
 from local.servers.mongodb import Mongod
 from local.stack import Stack
-from operate.events import Recording, attribute, line
 from proof.upgrade import books, kept
 from proof.upgrade.served import Functions, posted
 from tests.operate.command import Orders
 from tests.support.stack_fixtures import free
 from wire.event import Event
+from wire.recording import Recording, line
 
 NOW = ("--older-than", "0s", "--grace", "0s")
 
@@ -79,8 +79,8 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 
 def _at_home(letter: Event, stack: Stack) -> Event:
     """Return a dead letter with the address that its consumer has now, and without where it was in Kafka."""
-    consumer = "billing-handler" if attribute(letter, "type").endswith("Requested") else "notify-handler"
-    if b"has no basket" in base64.b64decode(attribute(letter, "knativeerrordata")):
+    consumer = "billing-handler" if letter.text("type").endswith("Requested") else "notify-handler"
+    if b"has no basket" in base64.b64decode(letter.text("knativeerrordata")):
         consumer = "order-handler"
     kept_ = {name: value for name, value in letter.attributes.items() if not name.startswith(("knativekafka", "kafka"))}
     return Event({**kept_, "knativeerrordest": stack.function_url(consumer)}, letter.data)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from wire.delivery import Delivery, duration_s
+from wire.delivery import DeliverySpec, duration_s
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "knative" / "base"
@@ -50,10 +50,10 @@ def documents(*kinds: str) -> list[Document]:
     return [document for document in _all() if not kinds or document.kind in kinds]
 
 
-def delivery(source: str) -> Delivery:
+def delivery(source: str) -> DeliverySpec:
     """Return how a KafkaSource delivers: the stand-in's reading of it, which recordings of the real one hold."""
     (spec,) = (document.spec["delivery"] for document in documents("KafkaSource") if document.name == source)
-    return Delivery(
+    return DeliverySpec(
         retry=spec["retry"],
         linear=spec["backoffPolicy"] == "linear",
         backoff_delay_s=duration_s(spec["backoffDelay"]),

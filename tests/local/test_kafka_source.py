@@ -13,9 +13,7 @@ from local.servers.kafka import Kafka, create_topics
 from local.stand_ins.kafka_source import Progress
 from tests.local.kafka_fixtures import StandIn, committed, producer, wait_until
 from tests.local.scripted_sink import ScriptedSink
-from wire.delivery import Delivery, Sender, UndeliveredError, dead_letter, duration_s
-from wire.event import Event
-from wire.http import Client, Response
+from wire.http import Client
 
 EVENT = {"ce_specversion": b"1.0", "ce_source": b"/shop", "ce_type": b"test"}
 
@@ -210,35 +208,6 @@ async def test_a_null_header_takes_the_plain_records_of_its_poll_along(
     await running.end()
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("PT0.25S", 0.2), ("PT0.05S", 0), ("PT1M0.5S", 60.5), ("P1DT1H", 90_000), ("PT0,3S", 0.3), ("P2W", 1_209_600)],
-)
-def test_durations_keep_tenths(text: str, seconds: float) -> None:
-    """Each number of a duration is cut to one decimal."""
-    assert duration_s(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "P", "PT", "1S", "PT1", "P1S", "PT-1S"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    """A mistake in a manifest is not read as some other time."""
-    with pytest.raises(ValueError, match="not an ISO 8601 duration"):
-        duration_s(text)
-
-
-def test_delivery_absent_and_empty_are_not_the_same() -> None:
-    """Without spec.delivery there are 10 retries; with an empty one there are none."""
-    assert Delivery.from_manifest(None) == Delivery(10, linear=False, backoff_delay_s=0.3, timeout_s=600)
-    assert Delivery.from_manifest({}) == Delivery(0, linear=False, backoff_delay_s=0.2, timeout_s=600)
-    assert Delivery.from_manifest({"retry": 2, "timeout": "PT0S"}).timeout_s == 600
-
-
-def test_waits_double_or_add_up() -> None:
-    """The wait before retry n is delay * 2^n, or delay * n when linear."""
-    assert [Delivery(backoff_delay_s=0.1).wait_s(retry) for retry in (1, 2, 3)] == [0.2, 0.4, 0.8]
-    assert [Delivery(backoff_delay_s=1, linear=True).wait_s(retry) for retry in (1, 2, 3)] == [1, 2, 3]
-
-
 def test_progress_commits_only_what_is_contiguous() -> None:
     """The offset to commit is the lowest that is not done; offsets that never came do not hold it."""
     progress = Progress(committed=7)
@@ -250,32 +219,6 @@ def test_progress_commits_only_what_is_contiguous() -> None:
     assert progress.committable == 11
     progress.done(11)
     assert progress.committable == 12
-
-
-@pytest.mark.parametrize(("attribute", "baggage"), [("a\nb", "x"), ("x", "a\nb")])
-async def test_a_control_character_is_never_sent(attribute: str, baggage: str, sink: ScriptedSink) -> None:
-    """No request is made of an event that has one, in an attribute or in what is passed on with the trace."""
-    event = Event({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": attribute}, None)
-    with pytest.raises(UndeliveredError, match="control character"):
-        await Sender(sink.url, "shop", Delivery(retry=3)).send(event, [("baggage", baggage)])
-    assert sink.requests == []
-
-
-def test_a_dead_letter_names_the_error_above_what_the_answer_says() -> None:
-    """Kne- headers may replace any attribute, but not the data of the answer."""
-    event = Event({"specversion": "0.3", "id": "1", "source": "/s", "type": "t", "schemaurl": "/v1"}, None)
-    headers = [("kne-knativeerrorcode", "1"), ("kne-knativeerrordata", "x"), ("kne-id", "2")]
-    letter = dead_letter(event, "http://there/", Response(422, headers, b"no"))
-    assert letter.attributes == {
-        "specversion": "1.0",
-        "id": "2",
-        "source": "/s",
-        "type": "t",
-        "dataschema": "/v1",
-        "knativeerrordest": "http://there/",
-        "knativeerrorcode": "1",
-        "knativeerrordata": "bm8=",
-    }
 
 
 async def _wait_committed(broker: Kafka, topic: str, total: int) -> None:

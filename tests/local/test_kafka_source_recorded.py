@@ -11,7 +11,7 @@ from local.servers.kafka import Kafka, create_topics
 from tests.local.kafka_fixtures import StandIn, committed, producer, stored, wait_until
 from tests.local.recording import FREE_HEADERS, as_base64, cases, difference, json_members, latin1, unbase64
 from tests.local.scripted_sink import Request, ScriptedSink
-from wire.delivery import Delivery
+from wire.delivery import DeliverySpec
 
 # One run for all cases; under pytest-xdist with --dist loadgroup, on one worker.
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("kafka_source_recorded")]
@@ -144,7 +144,7 @@ async def _run(kafka: Kafka, kafka_producer: Producer, case: dict[str, Any], run
 
 
 def _longest_gap_s(case: dict[str, Any]) -> float:
-    delivery = Delivery.from_manifest(_manifest(case["source"], ScriptedSink([{}]), None)["delivery"])
+    delivery = DeliverySpec.from_manifest(_manifest(case["source"], ScriptedSink([{}]), None)["delivery"])
     answers = case["answers"] + case.get("dead_letter_answers", [])
     answer_s: float = max(answer.get("delay_ms", 0) for answer in answers) / 1000
     faults = {answer.get("fault") for answer in answers}

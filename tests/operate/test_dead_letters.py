@@ -10,7 +10,6 @@ from pymongo import AsyncMongoClient
 
 from local.stack import Stack
 from operate import letters, places, sending
-from operate.events import attribute
 from operate.sending import Answer, Target
 from shop.schema.events_pb2 import PaymentRequested
 from tests.operate.command import Orders, Run
@@ -107,7 +106,7 @@ async def test_a_redriven_letter_reaches_the_consumer_that_failed_and_no_other(
     assert run.json == {"delivered": 3, "refused": 0, "parked": 0, "left": 0, "outdated": 0, "reasons": {}}
     events = [event for url, event in sent if url != stack.sink_url("dead-letters")]
     assert {url for url, _ in sent} == {stack.sink_url("dead-letters"), stack.function_url("notify-handler")}
-    assert [attribute(event, "replaycount") for event in events] == ["1"] * 3
+    assert [event.text("replaycount") for event in events] == ["1"] * 3
     assert not any(name.startswith("knative") for event in events for name in event.attributes)
     assert len(await customer.notifications()) == 3
     (group,) = (await listed(orders, customer)).json
@@ -149,7 +148,7 @@ async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
         nonlocal steps
         answer = await real(self, event)
         if self.url == stack.function_url("notify-handler"):
-            arrived[attribute(event, "id")] += 1
+            arrived[event.text("id")] += 1
         steps += 1
         if steps in (
             3,
@@ -231,7 +230,7 @@ async def test_a_consumer_that_is_unwell_is_left_in_peace(
     orders: Orders, customer: Customer, bug: Bug, stack: Stack, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first "later" ends the redrive of its letters: an outage is not amplified, and they wait."""
-    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(retry=3, backoff_delay_s=0.01))
+    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.01))
     bug.deploy()
     await die(orders, customer, 4)
     bug.deploy("later")
@@ -249,7 +248,7 @@ async def test_a_try_that_was_answered_later_is_no_refusal(
     orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five redrives during an outage, and the letter still waits; refused so often, it is parked, exit code 1."""
-    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(retry=3, backoff_delay_s=0.01))
+    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.01))
     bug.deploy()
     await die(orders, customer, 1)
     bug.deploy("later")

@@ -6,10 +6,11 @@ from pathlib import Path
 from bson import ObjectId
 
 from local.stack import Stack
-from operate.events import Recording, attribute, payment
+from operate.payments import payment
 from shop.schema.events_pb2 import PaymentRequested
 from tests.operate.command import Orders, lines, write
 from tests.operate.conftest import Customer
+from wire.recording import Recording
 
 
 async def test_a_recorded_event_is_the_one_that_was_sent(
@@ -27,7 +28,7 @@ async def test_a_recorded_event_is_the_one_that_was_sent(
     assert line["kafkatopic"] == "payments"
     assert line["knativekafkapartition"].isdecimal()
     assert line["knativekafkaoffset"].isdecimal()
-    (event,) = (each for each in Recording(file) if attribute(each, "subject") == basket)
+    (event,) = (each for each in Recording(file) if each.text("subject") == basket)
     about = payment(event)
     assert isinstance(about, PaymentRequested)
     assert (about.user, about.basket, about.sum) == (customer.user, basket, 10)

@@ -32,7 +32,7 @@ def orders(shop: None, mongod: Mongod, tmp_path: Path) -> Orders:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry without much waiting."""
-    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(backoff_delay_s=0.001))
+    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.001))
 
 
 class Leaving(Sink):

@@ -62,7 +62,7 @@ class Desk:
 @pytest.fixture
 async def desk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     """Return a desk with no letters, whose consumer takes everything."""
-    monkeypatch.setattr(sending, "_BACKOFF", sending.Delivery(retry=3, backoff_delay_s=0.001))
+    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.001))
     async with Sink() as consumer, Sink() as graveyard:
         urls = {"FUNCTION_URL": consumer.url, "SINK_URL": graveyard.url}
         orders = Orders({name: url.replace("payments", "{name}") for name, url in urls.items()})

@@ -10,20 +10,15 @@ import json
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-from confluent_kafka import Message
-from google.protobuf.message import DecodeError
-
-from local.stand_ins.kafka_source import Record
-from operate.cli.output import WrongUse
-from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from wire.event import Event, NotAnEventError, parse
+from wire.record import Message, Record
 
-_STRUCTURED: Final = [("content-type", "application/cloudevents+json")]
-_KINDS: Final = {kind.DESCRIPTOR.full_name: kind for kind in (PaymentRequested, PaymentDecided)}
+_STRUCTURED = [("content-type", "application/cloudevents+json")]
 
-Payment = PaymentRequested | PaymentDecided
+
+class NotARecordingError(Exception):
+    """A file has no events in it, or a line that is none; the text names the file and the line."""
 
 
 def line(event: Event) -> str:
@@ -43,31 +38,21 @@ def line(event: Event) -> str:
 
 
 def from_line(text: bytes) -> Event:
-    """Read one line. Raises NotAnEventError."""
+    """Read one line.
+
+    Raises:
+        NotAnEventError: it is none.
+
+    """
     return parse(_STRUCTURED, text, "ce_")
-
-
-def attribute(event: Event, name: str) -> str:
-    """Return an attribute as text, empty when the event has none of this name."""
-    value = event.attributes.get(name)
-    return "" if value is None else str(value)
-
-
-def payment(event: Event) -> Payment | None:
-    """Return what the data say; None when the event is none of ours, or its data cannot be read."""
-    kind = _KINDS.get(attribute(event, "type"))
-    if kind is None:
-        return None
-    try:
-        return kind.FromString(event.data or b"")
-    except DecodeError:
-        return None
 
 
 def recorded(message: Message) -> Event:
     """Return the event that a record of Kafka is, or is wrapped in, as KafkaSource does, with where it was in Kafka.
 
-    Raises NotAnEventError for a record that KafkaSource would discard.
+    Raises:
+        NotAnEventError: KafkaSource would discard the record.
+
     """
     record = Record.from_message(message)
     key = {} if record.key is None else {"kafkakey": record.key}
@@ -78,33 +63,38 @@ class Recording:
     """A file of recorded events: any of them at any time, without holding them all."""
 
     def __init__(self, file: Path) -> None:
-        """Open the file and find its lines. Raises WrongUse for an empty one."""
+        """Open the file and find its lines.
+
+        Raises:
+            NotARecordingError: there are none.
+
+        """
         with file.open("rb") as opened:
             try:
                 self._bytes = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
             except ValueError:
-                raise WrongUse(f"{file} has no events in it") from None
+                raise NotARecordingError(f"{file} has no events in it") from None
         self.file = file
-        self._starts = []
+        self._lines: list[tuple[int, int]] = []
         start = 0
         while start < len(self._bytes):
             end = self._bytes.find(b"\n", start)
             end = len(self._bytes) if end < 0 else end
             if self._bytes[start:end].strip():
-                self._starts.append((start, end))
+                self._lines.append((start, end))
             start = end + 1
-        if not self._starts:
-            raise WrongUse(f"{file} has no events in it")
+        if not self._lines:
+            raise NotARecordingError(f"{file} has no events in it")
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._lines)
 
     def __getitem__(self, number: int) -> Event:
-        start, end = self._starts[number]
+        start, end = self._lines[number]
         try:
             return from_line(self._bytes[start:end])
         except NotAnEventError as error:
-            raise WrongUse(f"{self.file}, event {number + 1}: {error}") from error
+            raise NotARecordingError(f"{self.file}, event {number + 1}: {error}") from error
 
     def __iter__(self) -> Iterator[Event]:
         return (self[number] for number in range(len(self)))
