@@ -22,7 +22,7 @@ from pymongo import UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from shop import mongo
+from shop import mongo, state
 from shop.errors import Unavailable
 from shop.mongo import Document
 from shop.process import settings
@@ -61,7 +61,7 @@ class Archive:
     """The fields of `archived` in the account that say how much was moved."""
 
     def _collection(self) -> AsyncCollection[Document]:
-        return mongo.collection("billing", self.array)
+        return mongo.collection(state.BILLING, self.array)
 
     def moved(self, account: Document) -> Moved:
         """Return how much was moved."""
@@ -192,7 +192,7 @@ class Archive:
         }
         if "number" in entries[0]:  # a fast path: a number above it needs no look in the archive
             changes["$max"] = {"archived_through": max(entry["number"] for entry in entries)}
-        await mongo.collection("billing", "users").update_one({"_id": user, **as_read}, changes)
+        await mongo.collection(state.BILLING, state.USERS).update_one({"_id": user, **as_read}, changes)
 
     async def _has_strangers(self, account: Document) -> bool:
         """Tell whether the archive holds entries that are neither counted nor, one by one, the next of the array.
@@ -212,7 +212,7 @@ class Archive:
             entry.items() <= stored.items() for entry, stored in zip(array, ahead, strict=False)
         ):
             return False
-        latest = await mongo.latest(mongo.collection("billing", "users")).find_one({"_id": account["_id"]})
+        latest = await mongo.latest(mongo.collection(state.BILLING, state.USERS)).find_one({"_id": account["_id"]})
         if latest is not None and self.moved(latest) == moved:
             raise self.unfit(account)
         return True
@@ -238,5 +238,5 @@ def _total(account: Document, archive: Archive) -> int:
     return sum(entry["sum"] for entry in account.get(archive.array, ()))
 
 
-PAID_BASKETS = Archive(array="paid_baskets", key="basket", count="paid_baskets", sum="paid")
-DEPOSITS = Archive(array="deposits", key="key", count="deposits", sum="deposited")
+PAID_BASKETS = Archive(array=state.PAID_BASKETS, key="basket", count="paid_baskets", sum="paid")
+DEPOSITS = Archive(array=state.DEPOSITS, key="key", count="deposits", sum="deposited")

@@ -27,15 +27,16 @@ from shop.errors import Contradiction, Impossible, NotFound, Rejected, Unavailab
 from shop.messages import MAX_BALANCE, from_document
 from shop.mongo import NOW, Document, array, literal, when
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
+from shop.state import BILLING, USERS
 
-SERVICE = "billing"
+SERVICE = BILLING
 
 INSUFFICIENT_FUNDS = "insufficient funds"
 UNKNOWN_USER = "unknown user"
 
 
 def _users() -> AsyncCollection[Document]:
-    return mongo.collection(SERVICE, "users")
+    return mongo.collection(SERVICE, USERS)
 
 
 # An account is a user document with a balance. Without one it is a stub, which remembers a decline of a user that did

@@ -20,17 +20,16 @@ from shop.errors import Contradiction, Impossible, Unavailable
 from shop.messages import event_id, rfc3339, to_datetime
 from shop.mongo import NOW, Document, literal
 from shop.schema.events_pb2 import PAID, PaymentDecided
+from shop.state import DECLINED_OUTCOME, NOTIFICATIONS, NOTIFY, PAID_OUTCOME
 
-SERVICE = "notify"
-
-PAID_OUTCOME, DECLINED_OUTCOME = "paid", "declined"
+SERVICE = NOTIFY
 
 PAGE = 100
 """Notifications in a page when the request names no limit."""
 
 
 def _notifications() -> AsyncCollection[Document]:
-    return mongo.collection(SERVICE, "notifications")
+    return mongo.collection(SERVICE, NOTIFICATIONS)
 
 
 _RACES = 10

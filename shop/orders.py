@@ -21,10 +21,9 @@ from shop.errors import Contradiction, NotFound, Unavailable
 from shop.messages import from_document, to_datetime
 from shop.mongo import NOW, REMOVE, Document, literal, when
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
+from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS
 
-SERVICE = "orders"
-
-OPEN, ORDERED, PAID_STATUS = "open", "ordered", "paid"
+SERVICE = ORDERS
 
 RESEND_AFTER_MS = 60_000
 """When an ordered basket is due for its first resend: far beyond the usual way to billing and back."""
@@ -34,7 +33,7 @@ RESEND_AT_MOST_EVERY_MS = 3_600_000
 
 
 def _baskets() -> AsyncCollection[Document]:
-    return mongo.collection(SERVICE, "baskets")
+    return mongo.collection(SERVICE, BASKETS)
 
 
 # --- GetBasket -------------------------------------------------------------------------------------------------------

@@ -1,43 +1,228 @@
 """Say what MongoDB holds: the collections, what their documents look like, and the indexes that the protocol rests on.
 
-Written here once: `shop.setup` makes them, `shop.store.readiness` looks whether they are there. The validators are the
-last line: whatever a bug or a hand writes, a balance is a whole number and never negative. The three services share no
-collection; each has a `meta`, which holds the epoch.
+Written here once: `shop.setup` makes them, `shop.store.readiness` looks whether they are there. A document's shape is a
+type; the validators are read off it. They are the last line: whatever a bug or a hand writes, a balance is a whole
+number and never negative. The three services share no collection; each has a `meta`, which holds the epoch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
-EPOCH_ID = "epoch"
+from bson import Int64, ObjectId
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+ORDERS: Final = "orders"
+BILLING: Final = "billing"
+NOTIFY: Final = "notify"
+SERVICES: Final = (ORDERS, BILLING, NOTIFY)
+
+BASKETS: Final = "baskets"
+USERS: Final = "users"
+PAID_BASKETS: Final = "paid_baskets"
+DEPOSITS: Final = "deposits"
+NOTIFICATIONS: Final = "notifications"
+META: Final = "meta"
+
+EPOCH_ID: Final = "epoch"
 """The `_id` of the one document of each service's `meta`; without it the epoch is 0."""
 
-_LONG = {"bsonType": "long"}
-_DATE = {"bsonType": "date"}
-_TEXT = {"bsonType": "string"}
-_ID = {"bsonType": "objectId"}
-_COUNT = {"bsonType": "long", "minimum": 1}
+Status = Literal["open", "ordered", "paid"]
+"""The status of a basket."""
+
+OPEN: Final = "open"
+ORDERED: Final = "ordered"
+PAID_STATUS: Final = "paid"
+
+Outcome = Literal["paid", "declined"]
+"""What was decided of an attempt."""
+
+PAID_OUTCOME: Final = "paid"
+DECLINED_OUTCOME: Final = "declined"
+
+# --- documents -------------------------------------------------------------------------------------------------------
 
 
-def _object(required: list[str], properties: Mapping[str, object]) -> dict[str, object]:
-    schema: dict[str, object] = {"bsonType": "object", "properties": dict(properties)}
-    return schema | ({"required": required} if required else {})  # MongoDB refuses an empty list
+@dataclass(frozen=True)
+class AtLeast:
+    """The smallest that a number may be."""
+
+    low: int
 
 
-_PAID_BASKET = {"number": _COUNT, "basket": _ID, "attempt": _COUNT, "sum": _COUNT, "paid_at": _DATE}
-_DECLINED = {
-    "number": _COUNT,
-    "basket": _ID,
-    "attempt": _COUNT,
-    "sum": _COUNT,
-    "reason": _TEXT,
-    "decided_at": _DATE,
-}
-_DEPOSIT = {"key": {"bsonType": ["string", "objectId"]}, "sum": _COUNT, "at": _DATE}
+Count = Annotated[Int64, AtLeast(1)]
 
-# Only what was decided after a restore has an epoch, and archives of before positions existed have none.
-_EPOCH = {"epoch": _COUNT}
-_POSITION = {"position": _COUNT, "through": _COUNT}
+
+class Terms(TypedDict):
+    """What makes two orders the same, whatever is repeated: stored, compared and told as a whole, never field by field.
+
+    The fields of events.proto that have the option `term`, as MongoDB keeps them.
+    """
+
+    sum: Count
+
+
+class Basket(TypedDict):
+    """A basket, and its latest order; what is `NotRequired` comes with the first one."""
+
+    _id: ObjectId
+    user: str
+    number: Count
+    status: Status
+    attempt: Annotated[Int64, AtLeast(0)]
+    sum: NotRequired[Count]
+    ordered_at: NotRequired[datetime]
+    resend_at: NotRequired[datetime]
+    request: NotRequired[ObjectId]
+    decided_at: NotRequired[datetime]
+    reason: NotRequired[str]
+
+
+class Attempt(TypedDict):
+    """One attempt to pay a basket."""
+
+    number: Count
+    basket: ObjectId
+    attempt: Count
+
+
+class PaidBasket(Attempt, Terms):
+    """A charge."""
+
+    paid_at: datetime
+    epoch: NotRequired[Count]  # only what was decided after a restore has one
+
+
+class Declined(Attempt, Terms):
+    """A decline."""
+
+    reason: str
+    decided_at: datetime
+    epoch: NotRequired[Count]
+
+
+class Deposit(TypedDict):
+    """A deposit; one that came without a key has an id in its place."""
+
+    key: str | ObjectId
+    sum: Count
+    at: datetime
+
+
+class Archived(TypedDict, total=False):
+    """How much of an account's arrays was moved to their archives."""
+
+    paid: Int64
+    paid_baskets: Int64
+    deposited: Int64
+    deposits: Int64
+
+
+class Account(TypedDict):
+    """A user: an account, or, without a balance, a stub that remembers a decline of a user that did not exist yet."""
+
+    _id: str
+    balance: NotRequired[Annotated[Int64, AtLeast(0)]]
+    paid_baskets: NotRequired[list[PaidBasket]]
+    archived_through: NotRequired[Count]
+    declined: NotRequired[Declined]
+    deposits: NotRequired[list[Deposit]]
+    archived: NotRequired[Archived]
+
+
+class Owned(TypedDict):
+    """What an archive says first of an entry: whose it is."""
+
+    user: str
+
+
+class Position(TypedDict, total=False):
+    """How much was moved with an entry, its own included; archives of before positions existed have none."""
+
+    epoch: Count
+    position: Count
+    through: Count
+
+
+class ArchivedPaidBasket(Owned, Attempt, Terms, Position):
+    """A charge in the archive."""
+
+    paid_at: datetime
+
+
+class ArchivedDeposit(Owned, Deposit, Position):
+    """A deposit in the archive."""
+
+
+class Effect(TypedDict):
+    """One attempt to pay a basket, by the id of its events."""
+
+    _id: str
+    user: str
+    basket: ObjectId
+    attempt: Count
+
+
+class Notification(Effect, Terms):
+    """What a customer was told of an attempt."""
+
+    outcome: Outcome
+    reason: str
+    decided_at: datetime
+    recorded_at: datetime
+
+
+class Meta(TypedDict):
+    """The epoch of a service's database."""
+
+    _id: Literal["epoch"]
+    epoch: Count
+    restored_at: datetime
+
+
+# --- validators ------------------------------------------------------------------------------------------------------
+
+_BSON_TYPES: Mapping[Any, str] = {Int64: "long", datetime: "date", str: "string", ObjectId: "objectId"}
+
+
+def validator(shape: Any) -> dict[str, Any]:
+    """Return the JSON schema, as MongoDB has it, of a type: of a document, or of what a field of one may be."""
+    if is_typeddict(shape):
+        hints = get_type_hints(shape, include_extras=True)
+        required = [name for name in hints if name in shape.__required_keys__]
+        properties = {name: validator(hint) for name, hint in hints.items()}
+        # MongoDB refuses an empty list of what is required.
+        return {"bsonType": "object", "properties": properties} | ({"required": required} if required else {})
+    origin, arguments = get_origin(shape), get_args(shape)
+    if origin is NotRequired:
+        return validator(arguments[0])
+    if origin is Annotated:
+        return validator(arguments[0]) | {"minimum": arguments[1].low}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin is list:
+        return {"bsonType": "array", "items": validator(arguments[0])}
+    if origin in (Union, UnionType):
+        return {"bsonType": [_BSON_TYPES[each] for each in arguments]}
+    return {"bsonType": _BSON_TYPES[shape]}
+
+
+# --- collections -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -58,20 +243,22 @@ class Collection:
     service: str
     name: str
     indexes: list[Index]
-    schema: Mapping[str, Any]
+    shape: Any
+    """What a document of it is: a TypedDict."""
+
     user: str | None = "user"
     """The field that holds the user, by which a large shop is sharded; None for what is not about users."""
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Its validator."""
+        return validator(self.shape)
 
-def _meta(service: str) -> Collection:
-    properties = {"_id": {"enum": [EPOCH_ID]}, "epoch": _COUNT, "restored_at": _DATE}
-    return Collection(service, "meta", [], _object(list(properties), properties), user=None)
 
-
-def _archive(name: str, key: str, entry: Mapping[str, Any]) -> Collection:
+def _archive(name: str, key: str, shape: Any) -> Collection:
     """Return the archive of an array of `billing.users`."""
     return Collection(
-        "billing",
+        BILLING,
         name,
         [
             Index(f"user_{key}", {"user": 1, key: 1}, unique=True),
@@ -80,86 +267,36 @@ def _archive(name: str, key: str, entry: Mapping[str, Any]) -> Collection:
             # archive may hold entries that the account does not count. A move must not fail over either.
             Index("user_position", {"user": 1, "position": 1}),
         ],
-        _object(["user", *entry], {"user": _TEXT, **entry, **_EPOCH, **_POSITION}),
+        shape,
     )
 
 
 COLLECTIONS = [
     Collection(
-        "orders",
-        "baskets",
+        ORDERS,
+        BASKETS,
         [
             # One basket per number: what makes any number of concurrent GetBasket calls make one.
             Index("user_number", {"user": 1, "number": 1}, unique=True),
             # What is on its way is little, whatever the history: resend looks at nothing else.
-            Index("resend_at_ordered", {"resend_at": 1}, only={"status": "ordered"}),
+            Index("resend_at_ordered", {"resend_at": 1}, only={"status": ORDERED}),
         ],
-        _object(
-            ["_id", "user", "number", "status", "attempt"],
-            {
-                "_id": _ID,
-                "user": _TEXT,
-                "number": _COUNT,
-                "status": {"enum": ["open", "ordered", "paid"]},
-                "attempt": {"bsonType": "long", "minimum": 0},
-                "sum": _COUNT,
-                "ordered_at": _DATE,
-                "resend_at": _DATE,
-                "request": _ID,
-                "decided_at": _DATE,
-                "reason": _TEXT,
-            },
-        ),
+        Basket,
     ),
+    Collection(BILLING, USERS, [], Account, user="_id"),
+    _archive(PAID_BASKETS, "basket", ArchivedPaidBasket),
+    _archive(DEPOSITS, "key", ArchivedDeposit),
     Collection(
-        "billing",
-        "users",
-        [],
-        _object(
-            ["_id"],
-            {
-                "_id": _TEXT,
-                "balance": {"bsonType": "long", "minimum": 0},
-                "paid_baskets": {
-                    "bsonType": "array",
-                    "items": _object(list(_PAID_BASKET), {**_PAID_BASKET, **_EPOCH}),
-                },
-                "archived_through": _COUNT,
-                "declined": _object(list(_DECLINED), {**_DECLINED, **_EPOCH}),
-                "deposits": {"bsonType": "array", "items": _object(list(_DEPOSIT), _DEPOSIT)},
-                "archived": _object([], {"paid": _LONG, "paid_baskets": _LONG, "deposited": _LONG, "deposits": _LONG}),
-            },
-        ),
-        user="_id",
-    ),
-    _archive("paid_baskets", "basket", _PAID_BASKET),
-    _archive("deposits", "key", _DEPOSIT),
-    Collection(
-        "notify",
-        "notifications",
+        NOTIFY,
+        NOTIFICATIONS,
         [
             Index("user_recorded_at", {"user": 1, "recorded_at": -1, "_id": -1}),
             Index("recorded_at", {"recorded_at": -1, "_id": -1}),
         ],
-        _object(
-            ["_id", "user", "basket", "attempt", "sum", "outcome", "reason", "decided_at", "recorded_at"],
-            {
-                "_id": _TEXT,
-                "user": _TEXT,
-                "basket": _ID,
-                "attempt": _COUNT,
-                "sum": _COUNT,
-                "outcome": {"enum": ["paid", "declined"]},
-                "reason": _TEXT,
-                "decided_at": _DATE,
-                "recorded_at": _DATE,
-            },
-        ),
+        Notification,
     ),
-    *(_meta(service) for service in ("orders", "billing", "notify")),
+    *(Collection(service, META, [], Meta, user=None) for service in SERVICES),
 ]
-
-SERVICES = tuple(dict.fromkeys(collection.service for collection in COLLECTIONS))
 
 
 def of(service: str) -> list[Collection]:

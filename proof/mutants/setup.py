@@ -87,7 +87,7 @@ MUTANTS = (
     _in(
         "restoring",
         "what is paid is asked for again",
-        '{"status": "ordered"}, [',
+        '{"status": ORDERED}, [',
         "{}, [",
         f"{_RESTORED}::test_what_is_ordered_is_asked_for_at_once",
     ),
@@ -100,7 +100,7 @@ MUTANTS = (
     ),
     # --- duplicates
     _in("mending", "a basket that was declined goes", '        and document["attempt"] == 0\n', "", _MENDING),
-    _in("mending", "a basket on its way goes", 'if document["status"] == "open"\n        and', "if", _MENDING),
+    _in("mending", "a basket on its way goes", 'if document["status"] == OPEN\n        and', "if", _MENDING),
     _in("mending", "billing is not asked", "and not await _billing_knows(", "and not _billing_knows and (", _MENDING),
     _in(
         "mending",
@@ -120,7 +120,7 @@ MUTANTS = (
     _in(
         "mending",
         "what was ordered meanwhile goes",
-        '_NEVER_ORDERED = {"status": "open", "attempt": 0}',
+        '_NEVER_ORDERED = {"status": OPEN, "attempt": 0}',
         "_NEVER_ORDERED: Document = {}",
         f"{_MENDING}::test_a_basket_that_is_ordered_between_the_look_and_the_removal_stays",
     ),

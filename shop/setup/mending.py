@@ -16,7 +16,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from shop.mongo import Document
 from shop.setup.databases import Databases
 from shop.setup.duplicates import find, name_all
-from shop.state import COLLECTIONS, SERVICES, Collection, Index
+from shop.state import BASKETS, BILLING, COLLECTIONS, OPEN, PAID_BASKETS, SERVICES, USERS, Collection, Index
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _GROUPS = 10_000
 _LOOKS = 100
 """The most looks: a million groups in one run, and an end whatever happens."""
 
-_NEVER_ORDERED = {"status": "open", "attempt": 0}
+_NEVER_ORDERED = {"status": OPEN, "attempt": 0}
 
 
 async def mend(services: tuple[str, ...] = SERVICES) -> list[str]:
@@ -62,16 +62,16 @@ async def _mend(databases: Databases, wanted: Collection, index: Index) -> list[
 
 async def _superfluous(databases: Databases, wanted: Collection, documents: list[Document]) -> list[Document]:
     """Return those of a group that may go. Whoever looks, and when, chooses the same one to stay."""
-    if wanted.name != "baskets":
+    if wanted.name != BASKETS:
         same = all(_content(document) == _content(documents[0]) for document in documents)
         # An entry with its position is what the account counts; the others were left by functions that know none.
         return sorted(documents, key=lambda each: "position" not in each)[1:] if same else []
     unused = [
         document
         for document in documents
-        if document["status"] == "open"
+        if document["status"] == OPEN
         and document["attempt"] == 0
-        and not await _billing_knows(databases["billing"], document["user"], document["_id"])
+        and not await _billing_knows(databases[BILLING], document["user"], document["_id"])
     ]
     return unused if len(unused) < len(documents) else unused[1:]
 
@@ -83,13 +83,13 @@ def _content(document: Document) -> Document:
 async def _billing_knows(billing: AsyncDatabase[Document], user: str, basket: ObjectId) -> bool:
     """Tell whether billing has decided about a basket: it may have been ordered before orders was restored."""
     mentioned = {"$or": [{"paid_baskets.basket": basket}, {"declined.basket": basket}]}
-    if await billing["users"].find_one({"_id": user, **mentioned}, {"_id": 1}):
+    if await billing[USERS].find_one({"_id": user, **mentioned}, {"_id": 1}):
         return True
-    return await billing["paid_baskets"].find_one({"user": user, "basket": basket}, {"_id": 1}) is not None
+    return await billing[PAID_BASKETS].find_one({"user": user, "basket": basket}, {"_id": 1}) is not None
 
 
 async def _remove(database: AsyncDatabase[Document], wanted: Collection, document: Document) -> None:
-    condition = _NEVER_ORDERED if wanted.name == "baskets" else {}
+    condition = _NEVER_ORDERED if wanted.name == BASKETS else {}
     key = {"_id": document["_id"], "user": document["user"]}
     if (await database[wanted.name].delete_one({**key, **condition})).deleted_count:
         _log.info("%s.%s: removed %s of user %s", database.name, wanted.name, document["_id"], document["user"])

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from shop.messages import rfc3339
 from shop.mongo import NOW, Document, upsert
 from shop.setup.databases import Databases
-from shop.state import EPOCH_ID, SERVICES, of
+from shop.state import BASKETS, EPOCH_ID, META, ORDERED, ORDERS, SERVICES, of
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ async def restored() -> Restored:
 async def _look(databases: Databases, service: str) -> _Found:
     """Return what a database says of its epoch; log it, with what else tells whether it is the right one."""
     database = databases[service]
-    meta = await database["meta"].find_one({"_id": EPOCH_ID})
+    meta = await database[META].find_one({"_id": EPOCH_ID})
     hello = await databases.client(service).admin.command("hello")
     counts = [
         f"{collection.name}: {await database[collection.name].estimated_document_count()}"
@@ -116,7 +116,7 @@ async def _begin(databases: Databases, epoch: int, restored_at: datetime) -> int
         for service in SERVICES:
             await _write(databases[service], epoch, restored_at)
             begun.append(service)
-        due = await databases["orders"]["baskets"].update_many({"status": "ordered"}, [{"$set": {"resend_at": NOW}}])
+        due = await databases[ORDERS][BASKETS].update_many({"status": ORDERED}, [{"$set": {"resend_at": NOW}}])
     except PyMongoError as error:
         raise NotRestored(
             f"epoch {epoch} began in {', '.join(begun) or 'none'} of {', '.join(SERVICES)} for sure; "
@@ -128,7 +128,7 @@ async def _begin(databases: Databases, epoch: int, restored_at: datetime) -> int
 async def _write(database: AsyncDatabase[Document], epoch: int, restored_at: datetime) -> None:
     later = {"$max": ["$epoch", Int64(epoch)]}
     await upsert(
-        database["meta"],
+        database[META],
         {"_id": EPOCH_ID},
         [{"$replaceWith": {"_id": EPOCH_ID, "epoch": later, "restored_at": restored_at}}],
     )

@@ -119,6 +119,6 @@ def lacking(collection: state.Collection, listed: Iterable[mongo.Document]) -> l
 
 
 async def _epoch(service: str) -> Epoch:
-    meta = mongo.latest(mongo.collection(service, "meta"))
+    meta = mongo.latest(mongo.collection(service, state.META))
     stored = await meta.find_one({"_id": state.EPOCH_ID})
     return Epoch(0, None) if stored is None else Epoch(int(stored["epoch"]), stored["restored_at"])
