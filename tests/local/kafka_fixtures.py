@@ -50,7 +50,7 @@ class StandIn:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                f"local.{self._module}",
+                f"local.stand_ins.{self._module}",
                 str(self._config),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
