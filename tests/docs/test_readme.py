@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from proof.simulation.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 FUNCTIONS = sorted(folder.parent.name for folder in (ROOT / "functions").glob("*/main.py"))
 
 
@@ -68,8 +70,8 @@ def test_the_readme_counts_the_bugs_and_faults_of_the_simulation() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link in the README and docs/ names a file of the project."""
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    """Every relative link in the documents names a file of the project."""
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
@@ -78,16 +80,27 @@ def test_make_verbs_exist_and_have_a_help_line() -> None:
     """Every `make verb` in the documents is a target that `make help` lists."""
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     verbs = set(re.findall(r"^  make (\w+)", listed, re.MULTILINE))
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         for verb in re.findall(r"(?:`|\$ )make ([a-z]+)", document.read_text()):
             assert verb in verbs, f"{document.name} names make {verb}"
 
 
-def test_the_first_screen_has_the_promise_the_flow_the_table_and_the_two_commands() -> None:
+def test_the_first_screen_has_the_promise_whom_it_is_for_the_flow_the_table_and_the_two_commands() -> None:
     """Who opens the README scrolls once at most."""
     first = "\n".join(README.splitlines()[:60])
-    for what in ("exactly once", "--payments--> billing_handler", "| function |", "$ make run", "$ make test"):
+    for what in (
+        *("exactly once", "**The idea.**", "**The one rule for clients.**", "**Who it is for.**", "not for you if"),
+        *("no\nauthentication yet", "Status:", "MB", "--payments--> billing_handler", "| function |"),
+        *("$ make run", "$ make test"),
+    ):
         assert what in first
+
+
+def test_the_status_names_the_version() -> None:
+    """The version is said in pyproject.toml, and repeated in the README and the HTTP contract."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"Status: version {version}" in README
+    assert f"\n  version: {version}\n" in (ROOT / "docs" / "openapi.yaml").read_text()
 
 
 def test_no_file_names_a_package_registry() -> None:
@@ -105,3 +118,14 @@ def test_no_file_names_a_package_registry() -> None:
         text = (ROOT / name).read_text(errors="replace").lower()
         for host in names:
             assert host not in text, f"{name} names {host}"
+
+
+def test_every_folder_of_the_map_exists_and_every_folder_is_on_it() -> None:
+    """docs/architecture.md lists the folders that there are."""
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("\n## Folders\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\|([^|]+)\|", section, re.MULTILINE)
+    listed = {name for cell in cells for name in re.findall(r"`([\w/]+)/`", cell)}
+    assert [name for name in listed if not (ROOT / name).is_dir() and not (ROOT / f"{name}.py").exists()] == []
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {name.partition("/")[0] for name in tracked.split("\0") if "/" in name and not name.startswith(".")}
+    assert names <= listed
