@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
-PROTOC := $(BIN)/python -m grpc_tools.protoc -I. --python_out=shop --pyi_out=shop schema/*.proto
+PROTOC := $(BIN)/python -m grpc_tools.protoc -I shop/schema=schema --python_out=. --pyi_out=. schema/*.proto
 
 # A lock names everything, so nothing is resolved: pip looks for the newest `coverage[toml]` beside the locked `coverage`,
 # and refuses the lock on the day that there is a newer one.

@@ -13,9 +13,8 @@ import aiohttp
 
 from shop.edge import handling as edge
 from shop.errors import Unavailable
-from shop.messages import SOURCES, event_id, happened_at, rfc3339
+from shop.messages import SOURCES, Event, event_id, happened_at, rfc3339
 from shop.process import settings
-from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
 TIMEOUT_S = 2.0
 """How long one emission may take. KafkaSink would try for two minutes; resend and KafkaSource's retry do it for us."""
@@ -32,7 +31,7 @@ def check() -> None:
         raise Unavailable("K_SINK is not set; apply this function's SinkBinding", repeat_safe=False)
 
 
-async def emit(event: PaymentDecided | PaymentRequested) -> None:
+async def emit(event: Event) -> None:
     """Emit an event; returning means that Kafka has it.
 
     Raises Unavailable when that is unknown, after TIMEOUT_S at the latest: emit it again, later.
@@ -53,7 +52,7 @@ async def emit(event: PaymentDecided | PaymentRequested) -> None:
         raise Unavailable(f"the sink answered {status}")
 
 
-def _headers(event: PaymentDecided | PaymentRequested) -> dict[str, str]:
+def _headers(event: Event) -> dict[str, str]:
     headers = {
         "content-type": "application/protobuf",
         "ce-specversion": "1.0",
@@ -69,7 +68,7 @@ def _headers(event: PaymentDecided | PaymentRequested) -> dict[str, str]:
     return headers | {f"ce-{name}": value for name, value in settings.get().event_overrides.items()}
 
 
-def _data(event: PaymentDecided | PaymentRequested) -> bytes:
+def _data(event: Event) -> bytes:
     """Return the event's bytes. They say which epoch they are of; in epoch 0 they say nothing, as they always did."""
     if epoch := edge.epoch.get():
         event = copy.deepcopy(event)

@@ -6,11 +6,11 @@ in an event is held to, and nothing that passed an edge has to be looked at agai
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -18,15 +18,42 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shop.errors import Impossible, Malformed, Unavailable
+from shop.schema import billing_pb2, events_pb2, notify_pb2, options_pb2, orders_pb2
 from shop.schema.events_pb2 import DECLINED, OUTCOME_UNSPECIFIED, PAID, PaymentDecided, PaymentRequested
 
 M = TypeVar("M", bound=Message)
 
-MAX_SUM = 10**12
+Event = PaymentRequested | PaymentDecided
+"""What travels through Kafka: the messages of events.proto."""
+
+EVENTS: Final = (PaymentRequested, PaymentDecided)
+
+
+def _option(of: Any, option: Any) -> Any:
+    """Return an option of options.proto, as the descriptor of a file, a message or a field has it."""
+    return of.GetOptions().Extensions[option]
+
+
+def _ranges() -> Iterator[tuple[str, tuple[int, int]]]:
+    for file in (events_pb2, orders_pb2, billing_pb2, notify_pb2):
+        for message in file.DESCRIPTOR.message_types_by_name.values():
+            for field in message.fields:
+                if field.GetOptions().HasExtension(options_pb2.range):
+                    said = _option(field, options_pb2.range)
+                    yield field.name, (said.low, said.high)
+
+
+RANGES: Final[Mapping[str, tuple[int, int]]] = dict(_ranges())
+"""The lowest and the highest value of a field, by its name."""
+
+MAX_SUM: Final = RANGES["sum"][1]
 """The largest sum of one order or deposit, in the smallest unit of money."""
 
-MAX_BALANCE = 2**53 - 1
+MAX_BALANCE: Final = RANGES["balance"][1]
 """The largest balance: every JSON reader, JavaScript's included, still reads it exactly."""
+
+TERMS: Final = tuple(field.name for field in PaymentRequested.DESCRIPTOR.fields if _option(field, options_pb2.term))
+"""What makes two orders the same, by name: whoever stores, compares or tells one of them does so with all of them."""
 
 MAX_USER = 128
 """The longest user, in characters: any script, and its percent-encoding still fits the 8 KiB of an event's headers."""
@@ -73,11 +100,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "idempotency_key": check_idempotency_key,
     "user": check_user,
     "basket": check_basket,
-    "sum": _check_range("sum", 1, MAX_SUM),
-    "attempt": _check_range("attempt", 1, MAX_INT64 - 1),
-    "number": _check_range("number", 1, MAX_INT64 - 1),
-    "epoch": _check_range("epoch", 0, MAX_INT64 - 1),
-    "limit": _check_range("limit", 1, 1000),
+    **{name: _check_range(name, *bounds) for name, bounds in RANGES.items()},
 }
 
 
@@ -163,12 +186,12 @@ def from_bytes(kind: type[M], data: bytes) -> M:
             check(getattr(event, field.name))
         if field.message_type is not None and not event.HasField(field.name):
             raise Impossible(f"{field.name} is missing")
-    if isinstance(event, PaymentDecided | PaymentRequested):
+    if isinstance(event, EVENTS):
         _check_event(event)
     return event
 
 
-def _check_event(event: PaymentDecided | PaymentRequested) -> None:
+def _check_event(event: Event) -> None:
     if event.basket != event.basket.lower():
         raise Impossible("basket must be in lower-case hex digits in an event, for the event's id is made of it")
     if isinstance(event, PaymentDecided) and event.outcome not in (PAID, DECLINED):
@@ -184,22 +207,34 @@ def _check_event(event: PaymentDecided | PaymentRequested) -> None:
         raise Impossible("the event's time is finer than a millisecond, as no stored time is: it was edited")
 
 
-SOURCES: Mapping[type[Message], str] = {PaymentRequested: "/orders", PaymentDecided: "/billing"}
+TOPICS: Final[Mapping[type[Message], str]] = {kind: _option(kind.DESCRIPTOR, options_pb2.topic) for kind in EVENTS}
+"""The topic of each kind of event."""
+
+SOURCES: Final[Mapping[type[Message], str]] = {kind: _option(kind.DESCRIPTOR, options_pb2.source) for kind in EVENTS}
 """The CloudEvent source of each kind of event: who may say such a thing."""
 
+_KEYS: Final = {kind: tuple(_option(kind.DESCRIPTOR, options_pb2.key)) for kind in EVENTS}
+_HAPPENED: Final = {kind: str(_option(kind.DESCRIPTOR, options_pb2.happened)) for kind in EVENTS}
 
-def event_id(event: PaymentDecided | PaymentRequested) -> str:
+
+def service(kind: type[Message]) -> str:
+    """Return the service that answers a kind of request."""
+    return str(_option(kind.DESCRIPTOR.file, options_pb2.service))
+
+
+def event_id(event: Event) -> str:
     """Return the key that names the event's effect: one per basket and attempt, whatever is delivered how often."""
-    return f"{event.basket}.{event.attempt}"
+    return ".".join(str(getattr(event, name)) for name in _KEYS[type(event)])
 
 
-def happened_at(event: PaymentDecided | PaymentRequested) -> datetime:
+def happened_at(event: Event) -> datetime:
     """Return when it happened, as it is stored: never when the event was sent."""
     return to_datetime(_timestamp(event))
 
 
-def _timestamp(event: PaymentDecided | PaymentRequested) -> Timestamp:
-    return event.decided_at if isinstance(event, PaymentDecided) else event.ordered_at
+def _timestamp(event: Event) -> Timestamp:
+    at: Timestamp = getattr(event, _HAPPENED[type(event)])
+    return at
 
 
 def to_datetime(timestamp: Timestamp) -> datetime:

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from shop.edge import handling as edge
 from shop.errors import Contradiction, Impossible, Malformed, Rejected, Unavailable
-from shop.messages import SOURCES, event_id, from_bytes, rfc3339
+from shop.messages import SOURCES, Event, event_id, from_bytes, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.store.readiness import Epoch
 
@@ -107,7 +107,7 @@ def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
     return event
 
 
-def _check_epoch(event: PaymentDecided | PaymentRequested, epoch: Epoch) -> None:
+def _check_epoch(event: Event, epoch: Epoch) -> None:
     """Keep out what was emitted before the databases were restored: it tells of what never happened in them.
 
     Raises Contradiction for an older epoch, Unavailable for a newer one: this process is from before a restore.

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from shop.edge import handling as edge
 from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
-from shop.messages import CHECKS, from_json, is_text, refuse_unknown, shown, to_json
+from shop.messages import CHECKS, from_json, is_text, refuse_unknown, service, shown, to_json
 from shop.store.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
@@ -72,9 +72,7 @@ def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[
         def not_allowed(sent: str) -> Response:
             return _error(405, f"{sent} is not answered here; send {method}", {"Allow": method})
 
-        # shop.orders.v1 is of the service `orders`.
-        service = kind.DESCRIPTOR.file.package.split(".")[1]
-        return edge.function(function, service, edge.Edge(method, _refuse, not_allowed), work)
+        return edge.function(function, service(kind), edge.Edge(method, _refuse, not_allowed), work)
 
     return decorate
 
