@@ -17,7 +17,7 @@ from operate.payments import Payment
 from shop.messages import happened_at
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
 
-_BY_HAND: Final = "correct it by hand: docs/faults.md, Mend by hand"
+_BY_HAND: Final = "correct it by hand: docs/faults.md, Correct by hand"
 
 # It is listed for ever, so the key is named: whoever does it once more, does it once.
 _GIVE_BACK: Final = "give the sum back with POST /DepositCash and the Idempotency-Key refund-<basket>"

@@ -284,11 +284,11 @@ async def test_billing_alone_what_was_declined_since_is_never_charged_and_the_cu
         assert "was never declined" in world.letters[0].reason
         assert (await world.status(basket), await world.client.balance()) == ("ordered", 1010)
         assert (USER, "lost decline") in await world.kinds()
-        await world.mend(blocks("Mend by hand", "js")[0], **values)
+        await world.mend(blocks("Correct by hand", "js")[0], **values)
         await mongo.collection("orders", "baskets").update_one({}, {"$set": {"resend_at": declined["decided_at"]}})
         await world.resend()
     else:
-        await world.mend(blocks("Mend by hand", "js")[0], **values)
+        await world.mend(blocks("Correct by hand", "js")[0], **values)
         assert await world.kinds() == []
         await world.settle(50)
     assert (await world.status(basket), await world.client.balance()) == ("paid", 960)
@@ -356,7 +356,7 @@ async def test_orders_alone_a_paid_basket_ordered_for_another_sum_is_mended_by_h
     assert (USER, "other sum") in await world.kinds()
     (entry,) = (await account())["paid_baskets"]
     values = {"user": USER, "basket": basket, "attempt": 1, "sum": 10, "decided_at": decided_at(entry, "paid_at")}
-    await world.mend(blocks("Mend by hand", "js")[1], **values)
+    await world.mend(blocks("Correct by hand", "js")[1], **values)
     assert await world.kinds() == []
     await world.settle(20)
     assert await world.client.balance() == 70
@@ -384,7 +384,7 @@ async def test_orders_alone_a_basket_declined_since_is_mended_by_hand(world: Wor
         assert (USER, "later decision") in await world.kinds()
     declined = (await account())["declined"]
     values = {"user": USER, "basket": basket, "attempt": 2, "sum": 60, "decided_at": decided_at(declined)}
-    await world.mend(blocks("Mend by hand", "js")[2], **values)
+    await world.mend(blocks("Correct by hand", "js")[2], **values)
     assert await world.kinds() == []
     await world.settle(60)
     assert (await world.status(basket), await world.client.balance()) == ("paid", 950)

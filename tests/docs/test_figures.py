@@ -139,7 +139,7 @@ TIMEOUTS = [
     Figure(rf"200 after {N} s", lambda: (emission.TIMEOUT_S,)),
     Figure(rf"POST /Order may take {N} s", lambda: (emission.TIMEOUT_S,)),
     Figure(rf"503 with `Retry-After` within {N} s on every route", lambda: (mongo.DEADLINE_S,)),
-    Figure(rf"503 after {N} s \| a repetition once a majority", lambda: (mongo.DEADLINE_S,)),
+    Figure(rf"503 after {N} s \| a repeat once a majority", lambda: (mongo.DEADLINE_S,)),
 ]
 RESENDS = [
     Figure(rf"has been `ordered` for {N} s", lambda: (orders.RESEND_AFTER_MS / 1000,)),
