@@ -19,7 +19,7 @@ from typing import Any, Final
 import aiohttp
 
 from local.program import Stopped, aside, run, say
-from local.servers.kafka import KafkaFailedError, ensure_jars
+from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
@@ -102,7 +102,7 @@ def main() -> None:
     try:
         run(measurement.run(), say)
         say(measurement.figures())
-    except (PartFailedError, KafkaFailedError, SettingsError) as failure:
+    except (PartFailedError, SettingsError) as failure:
         sys.exit(f"{failure}")
     except Stopped as stopped:
         with contextlib.suppress(Stopped):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from local.manifests import ManifestError
 from local.program import Stopped, Voice, aside, run
-from local.servers.kafka import KafkaFailedError, ensure_jars
+from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
@@ -19,7 +19,7 @@ def main() -> None:
     voice = Voice()
     try:
         run(_run(voice.say), voice.say)
-    except (SettingsError, ManifestError, PartFailedError, KafkaFailedError) as failure:
+    except (SettingsError, ManifestError, PartFailedError) as failure:
         sys.exit(f"{failure}")
     except Stopped:
         voice.say("Stopped; `make run` finds the data again, `make clean` removes it.")

@@ -24,7 +24,7 @@ from local import folder, settings
 from local.manifests import ManifestError
 from local.program import Stopped, aside, run
 from local.program import say as _say
-from local.servers.kafka import KafkaFailedError, ensure_jars
+from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
@@ -263,7 +263,7 @@ def main() -> None:
     demos: list[Demo] = []
     try:
         run(_main(demos), _say)
-    except (AssertionError, SettingsError, ManifestError, PartFailedError, KafkaFailedError) as failure:
+    except (AssertionError, SettingsError, ManifestError, PartFailedError) as failure:
         sys.exit(f"{failure}")
     except (aiohttp.ClientError, KafkaException, Unavailable, TimeoutError) as failure:
         sys.exit(f"the stack does not answer any more: {failure or type(failure).__name__}")

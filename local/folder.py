@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -41,7 +41,16 @@ _TRIES: Final = 5  # half a second, for a `make clean` that is about to end, or 
 _PAUSE_S: Final = 0.1
 
 
-def take(folder: Path) -> IO[str]:
+def locked(lock: IO[str]) -> bool:
+    """Lock this file unless somebody has; return whether it was done."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def take(folder: Path, locked: Callable[[IO[str]], bool] = locked) -> IO[str]:
     """Make the folder, and make it ours until the file that is returned is closed.
 
     Raises:
@@ -55,7 +64,7 @@ def take(folder: Path) -> IO[str]:
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_logs_of_others(folder)
             lock = (folder / _LOCK).open("a+")
-        if _locked(lock) and _is_at(lock, folder / _LOCK):
+        if locked(lock) and _is_at(lock, folder / _LOCK):
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
@@ -142,7 +151,7 @@ def remove(folder: Path) -> bool:
     except FileNotFoundError:
         raise SettingsError(f"{folder} has no file `{_LOCK}`, so no stack has made it: nothing is removed") from None
     with lock:
-        if not _locked(lock):
+        if not locked(lock):
             raise SettingsError(f"a stack runs in {folder}{_process(folder)}: stop it first; nothing is removed")
         for name in sorted(found - {_LOCK}):
             _remove(folder / name)
@@ -170,15 +179,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _locked(lock: IO[str]) -> bool:
-    """Lock this file unless somebody has; whether it was done."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_at(lock: IO[str], path: Path) -> bool:

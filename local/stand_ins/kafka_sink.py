@@ -5,9 +5,9 @@
     {"host": "127.0.0.1", "port": 0, "bootstrap_servers": "127.0.0.1:9092",
      "sinks": [{"namespace": "shop", "name": "payments", "topic": "payments", "content_mode": "binary"}]}
 
-It is held to what the real receiver did, case by case, in tests/local/recorded/sink.ndjson. With Kafka away it answers
-503 after two minutes, as the real one does: callers need a shorter time-out of their own, after which the event may
-still be stored. It prints one line when it listens; SIGTERM and SIGINT let requests in progress end, for 5 s.
+It is held to what the real receiver did, case by case, in tests/local/stand_ins/recorded/sink.ndjson. With Kafka away
+it answers 503 after two minutes, as the real one does: callers need a shorter time-out of their own, after which the
+event may still be stored. It prints one line when it listens; SIGTERM and SIGINT let requests in progress end, for 5 s.
 """
 
 import asyncio

@@ -10,8 +10,8 @@
                   "sink_url": "http://127.0.0.1:8082/", "ce_overrides": {"name": "value"}}]}
 
 Values are those of the manifest; without `delivery` other defaults apply than within one. It is held to what the real
-dispatcher did, request by request, in tests/local/recorded/source.ndjson. A record is lost where the real one loses it,
-and its offset committed; a line of the log tells of it, and of each dead letter. It differs on purpose:
+dispatcher did, request by request, in tests/local/stand_ins/recorded/source.ndjson. A record is lost where the real one
+loses it, and its offset committed; a line of the log tells of it, and of each dead letter. It differs on purpose:
 
 - It does not follow a 303; the record goes to the dead letters, as with any other 3xx.
 - SIGTERM commits nothing, as 5 of 8 stops of the real one did: up to 5 s of what was acknowledged comes again. But it

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from local.ports import Ports
-from local.servers.mongodb import REPLICA_SET, _binary
+from local.servers.mongodb import REPLICA_SET, binary
 from local.servers.parts import Server, signalled
 from local.servers.probe import answers
 from proof.faults.waiting import eventually
@@ -31,7 +31,7 @@ class Member(Server):
         self.address = f"127.0.0.1:{port}"
         folder.mkdir(parents=True)
         command: list[str | Path] = [
-            *(_binary(), "--dbpath", folder, "--replSet", REPLICA_SET),
+            *(binary(), "--dbpath", folder, "--replSet", REPLICA_SET),
             *("--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),

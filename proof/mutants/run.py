@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from local.servers.child import die_with_parent, free_port
+from local.ports import free_port
+from local.servers.child import die_with_parent
 from local.servers.mongodb import Mongod
 from proof.mutants.mutant import Mutant
 

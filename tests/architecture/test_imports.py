@@ -55,7 +55,6 @@ NOT_YET = {
     "local.demo",
     "operate.databases",
     "operate.epochs",
-    "operate.events",
     "operate.places",
     "operate.repair",
     "operate.sending",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.servers.child import free_port
+from local.ports import free_port
 from local.servers.mongodb import Mongod
 from local.servers.probe import answers
 from shop.edge import handling as edge

@@ -117,7 +117,7 @@ def test_a_tick_of_resend_ends_with_its_last_basket() -> None:
 def test_what_is_in_flight_at_sigterm_may_end_before_kubernetes_kills(document: Document) -> None:
     """Serving gives a container as long to end as a request; draining takes a body's time, a function's, and some."""
     assert edge.BODY_S + edge.DEADLINE_S < serve.DRAIN_S < timeout_s(document)
-    assert serve.DRAIN_S < parts._STOP_TIMEOUT_S  # the same on one machine
+    assert serve.DRAIN_S < parts.STOP_TIMEOUT_S  # the same on one machine
 
 
 @services

@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from local import folder as local_folder
 from local.folder import (
     ADDRESSES,
     FORMER_LOGS,
@@ -18,6 +18,7 @@ from local.folder import (
     addresses,
     begin_logs,
     beside,
+    locked,
     remove,
     runs,
     take,
@@ -156,25 +157,19 @@ def test_make_clean_keeps_a_link_and_empties_what_it_leads_to(tmp_path: Path) ->
     take(link).close()
 
 
-def test_a_folder_that_was_removed_between_two_steps_is_taken_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_was_removed_between_two_steps_is_taken_anew(tmp_path: Path) -> None:
     """A lock on a file that `make clean` has just removed would keep nobody out."""
     folder = tmp_path / "stack"
-    locked = local_folder._locked
     removed: list[bool] = []
 
-    def remove_first(lock: object) -> bool:
+    def remove_first(lock: IO[str]) -> bool:
         if not removed:
             removed.append(True)
             shutil.rmtree(folder)
         return locked(lock)
 
-    monkeypatch.setattr(local_folder, "_locked", remove_first)
-    with take(folder):
-        monkeypatch.undo()
-        with pytest.raises(SettingsError, match="another stack runs in"):
-            take(folder)
+    with take(folder, locked=remove_first), pytest.raises(SettingsError, match="another stack runs in"):
+        take(folder)
 
 
 def test_the_logs_of_the_run_before_are_kept_and_older_ones_are_not(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from local.ports import Ports
-from local.servers.child import FREE_PORTS
-from local.servers.mongodb import Mongod
+from local.ports import FREE_PORTS, Ports
+from local.servers.mongodb import binary
 from local.settings import Settings, SettingsError
 
 
@@ -124,17 +123,11 @@ def test_equal_ports_are_refused_and_free_ones_offered() -> None:
     assert advised["PORT"] == str(port)
 
 
-def test_a_port_that_needs_root_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_needs_root_is_named_with_what_to_do() -> None:
     """Port 80 is what the seed's collection calls."""
-
-    class Refusing(socket.socket):
-        def bind(self, address: tuple[str, int]) -> None:
-            if address[1] < 1024:
-                raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr("local.ports.socket.socket", Refusing)
+    ports = Ports(refused=lambda port: errno.EACCES if port < 1024 else None)
     with pytest.raises(SettingsError, match=r"port 80 \(PORT\) needs root.*ip_unprivileged_port_start=80") as refused:
-        Ports().claim(Settings(port=80))
+        ports.claim(Settings(port=80))
     assert str(refused.value).endswith(
         "Or choose free ports: PORT=8080 make run"
     )  # the default, yet 80 may be exported
@@ -145,35 +138,30 @@ def test_no_fixed_port_is_handed_out_as_a_free_one() -> None:
     assert not set(Settings().ports.values()) & set(FREE_PORTS)
 
 
-def test_a_port_that_was_asked_for_is_not_handed_out_to_another_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_was_asked_for_is_not_handed_out_to_another_part() -> None:
     """Nobody listens there before the stack starts, so a free port may be one that was asked for."""
-    ports = Ports()
     asked_for = Ports().free()
+    offered = iter([1, 2, 3, asked_for, asked_for + 1])
+    ports = Ports(offer=lambda: next(offered))
     ports.claim(Settings(port=0, mongodb_port=asked_for, kafka_port=0, sink_port=0))
-    offered = iter([asked_for, asked_for + 1])
-    monkeypatch.setattr("local.ports.free_port", lambda: next(offered))
     assert ports.free() == asked_for + 1
     assert Ports().again(asked_for) == asked_for
 
 
-def test_a_library_that_mongod_needs_is_named_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_library_that_mongod_needs_is_named_with_the_command_that_installs_it() -> None:
     """The usual thing that is missing on a bare machine."""
 
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr("local.servers.mongodb.ctypes.CDLL", missing)
     with pytest.raises(SettingsError, match="apt-get install libcurl4"):
-        Mongod(tmp_path, 1, tmp_path / "log")
+        binary(load=missing)
 
 
-def test_a_machine_without_a_mongod_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_a_mongod_is_told_what_to_set() -> None:
     """The package with mongod has it for one kind of machine."""
-    monkeypatch.setattr("local.servers.mongodb.platform.machine", lambda: "aarch64")
     with pytest.raises(SettingsError, match="set MONGODB_URI"):
-        Mongod(tmp_path, 1, tmp_path / "log")
+        binary(machine="aarch64")
 
 
 def test_free_ports_are_handed_out_once() -> None:

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from local.servers.child import die_with_parent, free_port
+from local.ports import free_port
+from local.servers.child import die_with_parent
 from tests.support.asgi import Answer
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from local.servers.child import free_port
+from local.ports import free_port
 from shop import emission
 from shop.edge import handling as edge
 from shop.errors import Unavailable

@@ -9,8 +9,8 @@ from confluent_kafka import Message, Producer
 
 from local.servers.kafka import Kafka, create_topics
 from tests.local.kafka_fixtures import StandIn, committed, producer, stored, wait_until
-from tests.local.recording import FREE_HEADERS, as_base64, cases, difference, json_members, latin1, unbase64
-from tests.local.scripted_sink import Request, ScriptedSink
+from tests.local.stand_ins.recording import FREE_HEADERS, as_base64, cases, difference, json_members, latin1, unbase64
+from tests.local.stand_ins.scripted_sink import Request, ScriptedSink
 from wire.delivery import DeliverySpec
 
 # One run for all cases; under pytest-xdist with --dist loadgroup, on one worker.

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.local.recording import unbase64
+from tests.local.stand_ins.recording import unbase64
 from wire import http as http1
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from local.servers.kafka import Kafka, create_topics
+from local.servers.parts import signalled
 from local.stand_ins.kafka_source import Progress
 from tests.local.kafka_fixtures import StandIn, committed, producer, wait_until
-from tests.local.scripted_sink import ScriptedSink
+from tests.local.stand_ins.scripted_sink import ScriptedSink
 from wire.http import Client
 
 EVENT = {"ce_specversion": b"1.0", "ce_source": b"/shop", "ce_type": b"test"}
@@ -143,7 +144,8 @@ async def test_a_restart_of_kafka_is_survived_by_source_and_sink(sink: ScriptedS
         await create_topics(broker.bootstrap_servers, {"in": 1})
         assert await _post(receiver.url, number) == 202
         await wait_until(lambda number=number: number in ids(sink), timeout_s=60)
-        await broker.kill()
+        assert broker.process
+        await signalled(broker.process, signal.SIGKILL)
     assert await running.end() == 0
     assert await receiver.end() == 0
 

@@ -19,9 +19,9 @@ SAYS_READY = "import time; print('here, ready', flush=True); time.sleep(60)"
 IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SAYS_READY}"
 
 
-def python(program: str, log_file: Path) -> Server:
+def python(program: str, log_file: Path, **timeouts_s: float) -> Server:
     """Return a part that runs a program of ours, and is ready when that says so."""
-    return Server([sys.executable, "-c", program], log_file)
+    return Server([sys.executable, "-c", program], log_file, **timeouts_s)
 
 
 def gone(pid: int) -> bool:
@@ -265,20 +265,18 @@ async def test_what_an_earlier_process_said_does_not_make_a_part_ready(tmp_path:
         await python("raise SystemExit(3)", log_file).start()
 
 
-async def test_a_part_that_never_gets_ready_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
     """The start fails after a bounded time and leaves nothing running."""
-    monkeypatch.setattr("local.servers.parts.START_TIMEOUT_S", 0.2)
-    part = python("import time; time.sleep(60)", tmp_path / "log")
+    part = python("import time; time.sleep(60)", tmp_path / "log", start_timeout_s=0.2)
     with pytest.raises(PartFailedError, match=r"not ready within 0\.2 s"):
         await part.start()
     assert part.process
     assert part.process.returncode is not None
 
 
-async def test_a_part_that_does_not_heed_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_does_not_heed_sigterm_is_killed(tmp_path: Path) -> None:
     """Ctrl-C always ends."""
-    monkeypatch.setattr("local.servers.parts._STOP_TIMEOUT_S", 0.2)
-    part = python(IGNORES_SIGTERM, tmp_path / "log")
+    part = python(IGNORES_SIGTERM, tmp_path / "log", stop_timeout_s=0.2)
     await part.start()
     await part.stop()
     assert part.process

@@ -1,4 +1,4 @@
-"""The recordings in tests/local/recorded, and how to compare with them: recorded/README.md, "Comparing"."""
+"""The recordings in tests/local/stand_ins/recorded, and how to compare with them: recorded/README.md, "Comparing"."""
 
 import base64
 import json

