@@ -5,6 +5,7 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I shop/schema=schema --python_out=. --pyi_out=. schema/*.proto
+OPENAPI := $(BIN)/python -m schema.openapi
 
 # A lock names everything, so nothing is resolved: pip looks for the newest `coverage[toml]` beside the locked `coverage`,
 # and refuses the lock on the day that there is a newer one.
@@ -59,7 +60,9 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(PROTOC)
-	git diff --exit-code -- shop/schema # generated code must be what schema/ says; run make schema and commit
+	$(OPENAPI)
+	# What is generated must be what schema/ says; run make schema and commit.
+	git diff --exit-code -- shop/schema docs/openapi.yaml
 	# Coverage sees nothing in the others, and would slow them down.
 	$(PYTEST) $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
 	$(PYTEST) $(OTHERS)
@@ -81,8 +84,9 @@ faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30;
 bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop
 
-schema: $(TESTABLE) ## Generate shop/schema from schema/*.proto
+schema: $(TESTABLE) ## Generate shop/schema, and the schemas of docs/openapi.yaml, from schema/*.proto
 	$(PROTOC)
+	$(OPENAPI)
 
 fmt: $(TESTABLE) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only -q

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shop.schema import options_pb2 as shop_dot_schema_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shop/schema/billing.proto\x12\x0fshop.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/schema/options.proto\"!\n\x11\x43reateUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"C\n\x12\x43reateUserResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\"/\n\x12\x44\x65positCashRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x03\"G\n\x13\x44\x65positCashResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\"\x1e\n\x0eGetUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"\xb1\x01\n\x0fGetUserResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1e\n\x07\x62\x61lance\x18\x03 \x01(\x03\x42\r\x8a\xb5\x18\t\x10\xff\xff\xff\xff\xff\xff\xff\x0f\x12\x31\n\x0cpaid_baskets\x18\x04 \x03(\x0b\x32\x1b.shop.billing.v1.PaidBasket\x12*\n\x08\x64\x65posits\x18\x05 \x03(\x0b\x32\x18.shop.billing.v1.Deposit\"w\n\nPaidBasket\x12\x0e\n\x06\x62\x61sket\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0b\n\x03sum\x18\x04 \x01(\x03\x12+\n\x07paid_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x07\x44\x65posit\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x03\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\x8a\xb5\x18\x07\x62illingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shop/schema/billing.proto\x12\x0fshop.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/schema/options.proto\"!\n\x11\x43reateUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"C\n\x12\x43reateUserResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\"/\n\x12\x44\x65positCashRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x03\"G\n\x13\x44\x65positCashResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\"\x1e\n\x0eGetUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"\xbd\x01\n\x0fGetUserResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1e\n\x07\x62\x61lance\x18\x03 \x01(\x03\x42\r\x8a\xb5\x18\t\x10\xff\xff\xff\xff\xff\xff\xff\x0f\x12\x37\n\x0cpaid_baskets\x18\x04 \x03(\x0b\x32\x1b.shop.billing.v1.PaidBasketB\x04\x98\xb5\x18@\x12\x30\n\x08\x64\x65posits\x18\x05 \x03(\x0b\x32\x18.shop.billing.v1.DepositB\x04\x98\xb5\x18@\"w\n\nPaidBasket\x12\x0e\n\x06\x62\x61sket\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0b\n\x03sum\x18\x04 \x01(\x03\x12+\n\x07paid_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x07\x44\x65posit\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x03\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\x8a\xb5\x18\x07\x62illingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\212\265\030\007billing'
   _globals['_GETUSERRESPONSE'].fields_by_name['balance']._loaded_options = None
   _globals['_GETUSERRESPONSE'].fields_by_name['balance']._serialized_options = b'\212\265\030\t\020\377\377\377\377\377\377\377\017'
+  _globals['_GETUSERRESPONSE'].fields_by_name['paid_baskets']._loaded_options = None
+  _globals['_GETUSERRESPONSE'].fields_by_name['paid_baskets']._serialized_options = b'\230\265\030@'
+  _globals['_GETUSERRESPONSE'].fields_by_name['deposits']._loaded_options = None
+  _globals['_GETUSERRESPONSE'].fields_by_name['deposits']._serialized_options = b'\230\265\030@'
   _globals['_CREATEUSERREQUEST']._serialized_start=106
   _globals['_CREATEUSERREQUEST']._serialized_end=139
   _globals['_CREATEUSERRESPONSE']._serialized_start=141
@@ -47,9 +51,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSERREQUEST']._serialized_start=332
   _globals['_GETUSERREQUEST']._serialized_end=362
   _globals['_GETUSERRESPONSE']._serialized_start=365
-  _globals['_GETUSERRESPONSE']._serialized_end=542
-  _globals['_PAIDBASKET']._serialized_start=544
-  _globals['_PAIDBASKET']._serialized_end=663
-  _globals['_DEPOSIT']._serialized_start=665
-  _globals['_DEPOSIT']._serialized_end=740
+  _globals['_GETUSERRESPONSE']._serialized_end=554
+  _globals['_PAIDBASKET']._serialized_start=556
+  _globals['_PAIDBASKET']._serialized_end=675
+  _globals['_DEPOSIT']._serialized_start=677
+  _globals['_DEPOSIT']._serialized_end=752
 # @@protoc_insertion_point(module_scope)

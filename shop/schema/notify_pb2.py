@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shop.schema import options_pb2 as shop_dot_schema_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shop/schema/notify.proto\x12\x0eshop.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/schema/options.proto\"r\n\x0bListRequest\x12\x11\n\x04user\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1d\n\x05limit\x18\x02 \x01(\x03\x42\t\x8a\xb5\x18\x05\x08\x01\x10\xe8\x07H\x01\x88\x01\x01\x12\x13\n\x06\x62\x65\x66ore\x18\x03 \x01(\tH\x02\x88\x01\x01\x42\x07\n\x05_userB\x08\n\x06_limitB\t\n\x07_before\"\x8d\x01\n\x0cListResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0b\n\x03log\x18\x03 \x03(\t\x12\x33\n\rnotifications\x18\x04 \x03(\x0b\x32\x1c.shop.notify.v1.Notification\x12\x11\n\x04next\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_next\"\xd8\x01\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x61sket\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\x12\x0b\n\x03sum\x18\x05 \x01(\x03\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\x8a\xb5\x18\x06notifyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shop/schema/notify.proto\x12\x0eshop.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/schema/options.proto\"r\n\x0bListRequest\x12\x11\n\x04user\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1d\n\x05limit\x18\x02 \x01(\x03\x42\t\x8a\xb5\x18\x05\x08\x01\x10\xe8\x07H\x01\x88\x01\x01\x12\x13\n\x06\x62\x65\x66ore\x18\x03 \x01(\tH\x02\x88\x01\x01\x42\x07\n\x05_userB\x08\n\x06_limitB\t\n\x07_before\"\x9b\x01\n\x0cListResponse\x12\x0e\n\x06status\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x03log\x18\x03 \x03(\tB\x05\x98\xb5\x18\xe8\x07\x12:\n\rnotifications\x18\x04 \x03(\x0b\x32\x1c.shop.notify.v1.NotificationB\x05\x98\xb5\x18\xe8\x07\x12\x11\n\x04next\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_next\"\xd8\x01\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x61sket\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\x12\x0b\n\x03sum\x18\x05 \x01(\x03\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\x8a\xb5\x18\x06notifyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\212\265\030\006notify'
   _globals['_LISTREQUEST'].fields_by_name['limit']._loaded_options = None
   _globals['_LISTREQUEST'].fields_by_name['limit']._serialized_options = b'\212\265\030\005\010\001\020\350\007'
+  _globals['_LISTRESPONSE'].fields_by_name['log']._loaded_options = None
+  _globals['_LISTRESPONSE'].fields_by_name['log']._serialized_options = b'\230\265\030\350\007'
+  _globals['_LISTRESPONSE'].fields_by_name['notifications']._loaded_options = None
+  _globals['_LISTRESPONSE'].fields_by_name['notifications']._serialized_options = b'\230\265\030\350\007'
   _globals['_LISTREQUEST']._serialized_start=104
   _globals['_LISTREQUEST']._serialized_end=218
   _globals['_LISTRESPONSE']._serialized_start=221
-  _globals['_LISTRESPONSE']._serialized_end=362
-  _globals['_NOTIFICATION']._serialized_start=365
-  _globals['_NOTIFICATION']._serialized_end=581
+  _globals['_LISTRESPONSE']._serialized_end=376
+  _globals['_NOTIFICATION']._serialized_start=379
+  _globals['_NOTIFICATION']._serialized_end=595
 # @@protoc_insertion_point(module_scope)

@@ -18,6 +18,8 @@ RANGE_FIELD_NUMBER: _ClassVar[int]
 range: _descriptor.FieldDescriptor
 TERM_FIELD_NUMBER: _ClassVar[int]
 term: _descriptor.FieldDescriptor
+AT_MOST_FIELD_NUMBER: _ClassVar[int]
+at_most: _descriptor.FieldDescriptor
 
 class Range(_message.Message):
     __slots__ = ("low", "high")
