@@ -28,7 +28,7 @@ from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
-from shop import emission
+from shop.emission import emit, sink
 from shop.errors import Unavailable
 from shop.process import settings as functions
 from shop.schema.events_pb2 import PaymentRequested
@@ -176,7 +176,7 @@ class Demo:
         event = event or await self._event(basket)
         before = await asyncio.to_thread(self._results)
         functions.use(replace(functions.get(), sink=self._place.payments_url))
-        await emission.emit(event)
+        await emit.emit(event)
 
         async def is_answered() -> bool:
             return await asyncio.to_thread(self._results) > before
@@ -255,7 +255,7 @@ async def _main(demos: list[Demo]) -> None:
         try:
             await demos[0].run()
         finally:
-            await emission.close()
+            await sink.close()
 
 
 def main() -> None:

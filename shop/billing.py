@@ -12,7 +12,7 @@ number and attempt included: presence decides, and absence only together with th
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from shop.archive import DEPOSITS, PAID_BASKETS, Ahead, Moved
 from shop.errors import Contradiction, Impossible, NotFound, Rejected, Unavailable
 from shop.messages import MAX_BALANCE, from_document
 from shop.mongo import NOW, Document, array, literal, when
+from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
 from shop.state import BILLING, USERS
 
@@ -58,6 +59,17 @@ async def create_user(user: str) -> bool:
     return before is None or "balance" not in before
 
 
+SHOWN = 64
+"""How many of a user's latest paid baskets, and of the latest deposits, are shown."""
+
+
+async def show_user(request: GetUserRequest) -> GetUserResponse:
+    """Show a user's balance, latest paid baskets and latest deposits. Raises NotFound without an account."""
+    account = await find_account(request.user)
+    latest = {name: account.get(name, [])[: -SHOWN - 1 : -1] for name in ("paid_baskets", "deposits")}
+    return from_document(GetUserResponse, account, status=True, message=request.user, **latest)
+
+
 async def find_account(user: str) -> Document:
     """Return a user's account. Raises NotFound when there is none."""
     account = await mongo.latest(_users()).find_one({"_id": user, **_ACCOUNT})
@@ -82,6 +94,25 @@ class Decision:
 
     account: Document
     """The user document after the update."""
+
+
+Emit = Callable[[PaymentDecided], Awaitable[None]]
+"""Emits an event, or raises Unavailable when it is unknown whether it did."""
+
+
+async def charge(requested: PaymentRequested, emit: Emit) -> str:
+    """Decide an attempt to pay, tell the decision, and archive what the account has outgrown.
+
+    Returns what became of the attempt, for the log: `paid`, `declined` or `older`.
+
+    Raises what `decide` raises, and Unavailable when it is unknown whether the decision was told: tell it again.
+    """
+    decision = await decide(requested)
+    if decision.event is None:
+        return "older"
+    await emit(decision.event)
+    await PAID_BASKETS.bound(decision.account)
+    return Outcome.Name(decision.event.outcome).lower()
 
 
 async def decide(requested: PaymentRequested) -> Decision:
@@ -219,6 +250,13 @@ class Deposited:
 
 
 async def deposit(user: str, sum_: int, key: str | None) -> Deposited:
+    """Add to a balance, with a key once, and archive what the account has outgrown. Raises what `credit` raises."""
+    deposited = await credit(user, sum_, key)
+    await DEPOSITS.bound(deposited.account)
+    return deposited
+
+
+async def credit(user: str, sum_: int, key: str | None) -> Deposited:
     """Add to a balance; with a key, once.
 
     One round trip: a find-and-update with its conditions inside, returning the document before it, which tells
@@ -231,7 +269,7 @@ async def deposit(user: str, sum_: int, key: str | None) -> Deposited:
     """
     try:
         async with mongo.session() as session:
-            return await _deposit(user, sum_, key, session)
+            return await _credit(user, sum_, key, session)
     except Rejected:
         raise
     except (Exception, asyncio.CancelledError) as error:
@@ -244,7 +282,7 @@ async def deposit(user: str, sum_: int, key: str | None) -> Deposited:
         ) from error
 
 
-async def _deposit(user: str, sum_: int, key: str | None, session: AsyncClientSession) -> Deposited:
+async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSession) -> Deposited:
     account = {"_id": user, **_ACCOUNT}
     looked = Moved()  # how much was moved to the archive when it was known not to hold the key
     was_ahead = False

@@ -97,7 +97,6 @@ def _check_range(name: str, low: int, high: int) -> Callable[[int], None]:
 
 
 CHECKS: Mapping[str, Callable[[Any], None]] = {
-    "idempotency_key": check_idempotency_key,
     "user": check_user,
     "basket": check_basket,
     **{name: _check_range(name, *bounds) for name, bounds in RANGES.items()},

@@ -17,9 +17,10 @@ from pymongo.errors import DuplicateKeyError
 
 from shop import mongo
 from shop.errors import Contradiction, Impossible, Unavailable
-from shop.messages import event_id, rfc3339, to_datetime
+from shop.messages import event_id, from_document, rfc3339, to_datetime
 from shop.mongo import NOW, Document, literal
 from shop.schema.events_pb2 import PAID, PaymentDecided
+from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
 from shop.state import DECLINED_OUTCOME, NOTIFICATIONS, NOTIFY, PAID_OUTCOME
 
 SERVICE = NOTIFY
@@ -92,6 +93,23 @@ class Page:
 
     notifications: list[Document]
     older: str | None
+
+
+async def show(request: ListRequest) -> ListResponse:
+    """Show a page of notifications, as the request asks. Raises Impossible for a cursor that no page gave."""
+    page = await latest(
+        user=request.user if request.HasField("user") else None,
+        limit=request.limit if request.HasField("limit") else PAGE,
+        before=request.before if request.HasField("before") else None,
+    )
+    log = [line(notification) for notification in page.notifications]
+    return ListResponse(
+        status=True,
+        message="\n".join(log),
+        log=log,
+        notifications=[from_document(Notification, each, id=each["_id"]) for each in page.notifications],
+        next=page.older,
+    )
 
 
 async def latest(user: str | None, limit: int = PAGE, before: str | None = None) -> Page:

@@ -9,19 +9,33 @@ Promises, against any repetition, reordering and loss:
 State: `orders.baskets`, one document per basket (`shop.setup` has its validator). One document is ever needed at once.
 """
 
+import logging
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bson import Int64, ObjectId
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import PyMongoError
 
 from shop import mongo
 from shop.errors import Contradiction, NotFound, Unavailable
 from shop.messages import from_document, to_datetime
 from shop.mongo import NOW, REMOVE, Document, literal, when
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
+from shop.schema.orders_pb2 import (
+    GetBasketRequest,
+    GetBasketResponse,
+    GetOrderRequest,
+    GetOrderResponse,
+    OrderRequest,
+    OrderResponse,
+)
 from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS
+
+_log = logging.getLogger(__name__)
 
 SERVICE = ORDERS
 
@@ -37,6 +51,16 @@ def _baskets() -> AsyncCollection[Document]:
 
 
 # --- GetBasket -------------------------------------------------------------------------------------------------------
+
+
+async def give_basket(request: GetBasketRequest) -> GetBasketResponse:
+    """Give the user's one unpaid basket, with the attempt to send with its order."""
+    basket = await current_basket(request.user)
+    id_ = str(basket["_id"])
+    return GetBasketResponse(
+        status=True, message=id_, basket=id_, attempt=next_attempt(basket), order_status=basket["status"]
+    )
+
 
 _RACES = 10
 """How often a new basket may be paid before it was even answered: the user is ordering at the same time."""
@@ -75,16 +99,33 @@ def next_attempt(basket: Document) -> int:
 class Ordered:
     """What became of one attempt to order a basket."""
 
-    message: str
-    basket: str
-    attempt: int
-    order_status: str
+    response: OrderResponse
     replayed: bool
     event: PaymentRequested | None
     """To emit now; None when the attempt is decided already."""
 
 
-async def order(user: str, basket: str, sum_: int, attempt: int | None) -> Ordered:
+Emit = Callable[[PaymentRequested], Awaitable[None]]
+"""Emits an event, or raises Unavailable when it is unknown whether it did."""
+
+
+async def order(request: OrderRequest, emit: Emit) -> Ordered:
+    """Order a basket, and ask for its payment.
+
+    Raises what `place` raises; a failed emission is none of that.
+    """
+    attempt = request.attempt if request.HasField("attempt") else None
+    ordered = await place(request.user, request.basket, request.sum, attempt)
+    if ordered.event is not None:
+        try:
+            await emit(ordered.event)
+        except Unavailable as error:
+            # Accepted all the same: the basket is its own outbox, and resend_orders finds it.
+            _log.warning("left to resend_orders: %s", error)
+    return ordered
+
+
+async def place(user: str, basket: str, sum_: int, attempt: int | None) -> Ordered:
     """Order a basket for a sum, once per attempt; a repetition is answered with what became of the first one.
 
     One round trip: a find-and-update whose conditions are inside, returning the document after it. `request` tells
@@ -145,11 +186,11 @@ def _order_again(stored: Document, sum_: int, attempt: int | None) -> Ordered:
 def _ordered(message: str, stored: Document, *, replayed: bool, attempt: int | None = None) -> Ordered:
     about = stored["attempt"] if attempt is None else attempt
     on_its_way = stored["status"] == ORDERED and about == stored["attempt"]
+    response = OrderResponse(
+        status=True, message=message, basket=str(stored["_id"]), attempt=about, order_status=stored["status"]
+    )
     return Ordered(
-        message=message,
-        basket=str(stored["_id"]),
-        attempt=int(about),
-        order_status=stored["status"],
+        response=response,
         replayed=replayed,
         event=payment_requested(stored) if on_its_way else None,
     )
@@ -161,6 +202,12 @@ def payment_requested(stored: Document) -> PaymentRequested:
 
 
 # --- GetOrder --------------------------------------------------------------------------------------------------------
+
+
+async def show_order(request: GetOrderRequest) -> GetOrderResponse:
+    """Show what became of a basket. Raises NotFound for one that is absent or of another user."""
+    basket = await find_order(request.user, request.basket)
+    return from_document(GetOrderResponse, basket, status=True, message=basket["status"], basket=basket["_id"])
 
 
 async def find_order(user: str, basket: str) -> Document:
@@ -225,6 +272,36 @@ def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> s
 
 
 # --- resend ----------------------------------------------------------------------------------------------------------
+
+
+async def resend(emit: Emit, until: float) -> str:
+    """Ask again for the payment of what is due, as long as the monotonic clock shows less than `until`.
+
+    Each claim has a deadline of its own. Returns what happened, for the log.
+    """
+    resent = 0
+    try:
+        while time.monotonic() < until:
+            with mongo.deadline():
+                event = await claim_due()
+            if event is None:
+                return f"resent {resent}"
+            await _emit_claimed(event, emit)
+            resent += 1
+    except (Unavailable, PyMongoError) as error:
+        # An outage must not be amplified: the first failure ends the tick, and the next tick is the retry.
+        _log.warning("stopped until the next tick: %s", error)
+        return f"resent {resent}, then stopped"
+    return f"resent {resent}, more are due"
+
+
+async def _emit_claimed(event: PaymentRequested, emit: Emit) -> None:
+    try:
+        await emit(event)
+    except Unavailable:
+        with mongo.deadline():
+            await due_again(event)
+        raise
 
 
 _CANDIDATES = 20

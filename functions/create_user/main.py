@@ -7,15 +7,13 @@ Once per  user
 from functions_framework import aio
 
 from shop import billing
-from shop.edge import http
+from shop.edge import Answer, Call, post
 from shop.schema.billing_pb2 import CreateUserRequest, CreateUserResponse
 
 
 @aio.http
-@http.post(CreateUserRequest)
-async def create_user(request: CreateUserRequest) -> http.Answer:
+@post(CreateUserRequest, CreateUserResponse)
+async def create_user(request: CreateUserRequest, _: Call) -> Answer[CreateUserResponse]:
     created = await billing.create_user(request.user)
-    return http.Answer(
-        CreateUserResponse(status=True, message="user created", user=request.user),
-        replayed=not created,
-    )
+    response = CreateUserResponse(status=True, message="user created", user=request.user)
+    return Answer(response, replayed=not created)

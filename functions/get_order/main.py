@@ -6,13 +6,11 @@ Trigger   GET /GetOrder
 from functions_framework import aio
 
 from shop import orders
-from shop.edge import http
-from shop.messages import from_document
+from shop.edge import Call, get
 from shop.schema.orders_pb2 import GetOrderRequest, GetOrderResponse
 
 
 @aio.http
-@http.get(GetOrderRequest)
-async def get_order(request: GetOrderRequest) -> GetOrderResponse:
-    basket = await orders.find_order(request.user, request.basket)
-    return from_document(GetOrderResponse, basket, status=True, message=basket["status"], basket=basket["_id"])
+@get(GetOrderRequest, GetOrderResponse)
+async def get_order(request: GetOrderRequest, _: Call) -> GetOrderResponse:
+    return await orders.show_order(request)

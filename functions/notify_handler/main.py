@@ -7,12 +7,12 @@ Once per  basket and attempt
 from functions_framework import aio
 
 from shop import notifications
-from shop.edge import events
+from shop.edge import Call, consumer
 from shop.schema.events_pb2 import PaymentDecided
 
 
 @aio.http
-@events.consumer(PaymentDecided, notifications.SERVICE)
-async def notify_handler(decided: PaymentDecided) -> str:
+@consumer(PaymentDecided, notifications.SERVICE)
+async def notify_handler(decided: PaymentDecided, _: Call) -> str:
     await notifications.record(decided)
     return "notified"

@@ -7,11 +7,11 @@ Once per  basket and attempt
 from functions_framework import aio
 
 from shop import orders
-from shop.edge import events
+from shop.edge import Call, consumer
 from shop.schema.events_pb2 import PaymentDecided
 
 
 @aio.http
-@events.consumer(PaymentDecided, orders.SERVICE)
-async def order_handler(decided: PaymentDecided) -> str:
+@consumer(PaymentDecided, orders.SERVICE)
+async def order_handler(decided: PaymentDecided, _: Call) -> str:
     return await orders.settle(decided)

@@ -116,8 +116,8 @@ async def test_nothing_is_refused_for_what_was_before_a_failover(
         await successor["orders"]["baskets"].update_one({"_id": ObjectId(basket)}, {"$set": _ordered()})
 
     questions: list[Callable[[], Awaitable[object]]] = [
-        lambda: orders.order(newcomer, str(made), 10, 1),
-        lambda: billing.deposit(newcomer, 100, "key"),
+        lambda: orders.place(newcomer, str(made), 10, 1),
+        lambda: billing.credit(newcomer, 100, "key"),
         lambda: orders.settle(decided),
     ]
     answers = await _ask_a_replaced_primary(replicated, monkeypatch, questions * 4, meanwhile=make)

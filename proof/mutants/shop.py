@@ -24,8 +24,8 @@ def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
 
 MUTANTS = (
     # --- time-outs that must fit into one another
-    _in("emission", "the sink may take longer than the function", "TIMEOUT_S = 2.0", "TIMEOUT_S = 6.0", _VALUES),
-    _in("emission", "the sink is given no time", "TIMEOUT_S = 2.0", "TIMEOUT_S = 0.2", _TIMEOUTS),
+    _in("emission/sink", "the sink may take longer than the function", "TIMEOUT_S = 2.0", "TIMEOUT_S = 6.0", _VALUES),
+    _in("emission/sink", "the sink is given no time", "TIMEOUT_S = 2.0", "TIMEOUT_S = 0.2", _TIMEOUTS),
     _in("mongo", "MongoDB may take as long as the function", "DEADLINE_S = 5.0", "DEADLINE_S = 10.0", _VALUES),
     _in("serve", "a draining server cuts requests off", "DRAIN_S = 22", "DRAIN_S = 12", _VALUES),
     _in("serve", "a server drains until it is killed", "DRAIN_S = 22", "DRAIN_S = 60", _VALUES),
@@ -56,16 +56,18 @@ MUTANTS = (
     _in("mongo", "a refusal is never confirmed", "if await is_latest(of, key, stored):", "if True:", _MONGO),
     _in("mongo", "calls are not bounded", "return pymongo.timeout(seconds)", "return pymongo.timeout(None)", _MONGO),
     # --- emission
-    _in("emission", "any answer of the sink will do", "if not 200 <= status < 300:", "if status >= 500:", _EMISSION),
-    _in("emission", "a redirect is followed", "allow_redirects=False", "allow_redirects=True", _EMISSION),
     _in(
-        "emission",
+        "emission/sink", "any answer of the sink will do", "if not 200 <= status < 300:", "if status >= 500:", _EMISSION
+    ),
+    _in("emission/sink", "a redirect is followed", "allow_redirects=False", "allow_redirects=True", _EMISSION),
+    _in(
+        "emission/sink",
         "a closed connection loses the event",
         "except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):",
         "except ZeroDivisionError:",
         _EMISSION,
     ),
-    _in("emission", "a partition key is not ASCII", 'quote(event.user, safe="")', "event.user", _EMISSION),
+    _in("emission/emit", "a partition key is not ASCII", 'quote(event.user, safe="")', "event.user", _EMISSION),
     # --- indexes and validators
     _in(
         "state",

@@ -127,12 +127,12 @@ MUTANTS = (
     ),
     Mutant(
         "a key in the archive is not looked up",
-        "shop.billing._deposit",
+        "shop.billing._credit",
         (("await DEPOSITS.find(before, key, session)", "None"),),
     ),
     Mutant(
         "a deposit whose outcome is unknown is taken for done",
-        "shop.billing.deposit",
+        "shop.billing.credit",
         (
             (
                 "if key is not None:\n            raise\n",
@@ -216,16 +216,16 @@ MUTANTS = (
     ),
     Mutant(
         "an order is emitted before it is in the database",
-        "shop.orders.order",
+        "shop.orders.place",
         (
             (
                 "request = ObjectId()",
                 "request = ObjectId()\n"
-                "    from shop import emission\n"
+                "    from shop.emission import emit\n"
                 "    seen = await find_order(user, basket)\n"
                 '    if seen["status"] == OPEN:\n'
                 '        wanted = {**seen, "sum": sum_, "attempt": seen["attempt"] + 1}\n'
-                '        await emission.emit(payment_requested({**wanted, "ordered_at": request.generation_time}))',
+                '        await emit.emit(payment_requested({**wanted, "ordered_at": request.generation_time}))',
             ),
         ),
     ),
@@ -273,7 +273,7 @@ MUTANTS = (
     ),
     Mutant(
         "that there is no account is not confirmed either",
-        "shop.billing._deposit",
+        "shop.billing._credit",
         (("if await mongo.is_latest(_users(), account, None):", "if True:"),),
     ),
     Mutant(
@@ -292,8 +292,8 @@ MUTANTS = (
     ),
     Mutant(
         "an event does not say its epoch",
-        "shop.emission._data",
-        (("if epoch := edge.epoch.get():", "if epoch := 0:"),),
+        "shop.emission.emit._data",
+        (("if epoch := context.epoch.get():", "if epoch := 0:"),),
     ),
     # --- notifications
     Mutant(

@@ -1,8 +1,8 @@
 """Run the real functions in simulated processes, each operation that leaves a process waiting for its turn.
 
 Everything else is the real thing: the edges, the protocol, pymongo with its retries, mongod. Two seams are stood in
-for: `shop.mongo.collection`, whose methods wait for their turn before they act, and the POST of `shop.emission`, which
-reaches the simulated Kafka.
+for: `shop.mongo.collection`, whose methods wait for their turn before they act, and the POST of `shop.emission.sink`,
+which reaches the simulated Kafka.
 """
 
 import asyncio
@@ -29,8 +29,9 @@ from starlette.responses import Response
 
 from proof.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
 from proof.simulation.observer import as_it_was
-from shop import emission, mongo
-from shop.edge import handling as edge
+from shop import mongo
+from shop.edge import handling
+from shop.emission import sink
 from shop.mongo import Document
 from shop.process import settings
 from shop.process.settings import ArrayLimits, Settings
@@ -328,11 +329,11 @@ def seams() -> Iterator[None]:
             (mongo, "collection", lambda service, name: _Collection(real_collection(service, name))),
             (settings, "get", _settings),
             (readiness, "ready", _ready),
-            (emission, "_post", _post),
+            (sink, "_post", _post),
             # Waiting for one's turn takes no simulated time, however long it takes on a busy machine.
-            (edge, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext())),
+            (handling, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext())),
             (mongo, "deadline", lambda _=None: pymongo.timeout(_NO_DEADLINE_S)),
-            (emission, "TIMEOUT_S", _NO_DEADLINE_S),
+            (sink, "TIMEOUT_S", _NO_DEADLINE_S),
         ):
             stack.enter_context(mock.patch.object(owner, name, stand_in))
         stack.enter_context(_noted_log())

@@ -13,50 +13,54 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from shop.edge import handling as edge
+from shop.edge.call import Call, calls
+from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.errors import Contradiction, Impossible, Malformed, Rejected, Unavailable
 from shop.messages import SOURCES, Event, event_id, from_bytes, rfc3339
-from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.store.readiness import Epoch
 
-E = TypeVar("E", PaymentDecided, PaymentRequested)
-
-_Function = Callable[[Request], Awaitable[Response]]
+E = TypeVar("E", bound=Event)
 
 
-def consumer(kind: type[E], service: str) -> Callable[[Callable[[E], Awaitable[str]]], _Function]:
+def consumer(
+    kind: type[E], service: str, *, emits: type[Event] | None = None
+) -> Callable[[Callable[[E, Call], Awaitable[str]]], Function]:
     """Make an event function that is called with the event's message and returns what became of it, for the log.
 
-    The service is the one whose databases it works on.
+    The service is the one whose database it works on: more than one may take the same event.
     """
+    label, call = Label(service, "event", takes=kind, emits=emits), calls(emits)
 
-    def decorate(function: Callable[[E], Awaitable[str]]) -> _Function:
-        async def work(request: Request, body: bytes, epoch: Epoch, handling: edge.Handling) -> Response:
+    def decorate(decide: Callable[[E, Call], Awaitable[str]]) -> Function:
+        async def work(request: Request, body: bytes, epoch: Epoch, handling: Handling) -> Response:
             attributes, data = _read(request.headers, body)
             handling.key = attributes.get("id", "-")
             event = _message(kind, attributes, data)
             _check_epoch(event, epoch)
-            handling.outcome = await function(event)
+            handling.outcome = await decide(event, call(request))
             return Response()
 
-        return edge.function(function, service, _EDGE, work)
+        return function(decide, label, _EDGE, work)
 
     return decorate
 
 
-def tick(service: str, *, deadline_s: float) -> Callable[[Callable[[], Awaitable[str]]], _Function]:
+def tick(
+    service: str, *, deadline_s: float, emits: type[Event] | None = None
+) -> Callable[[Callable[[Call], Awaitable[str]]], Function]:
     """Make a function that a PingSource calls. What the event says does not matter: it only says that it is time.
 
     The deadline, in seconds, bounds all of the function's work, MongoDB's included.
     """
+    label, call = Label(service, "tick", emits=emits), calls(emits)
 
-    def decorate(function: Callable[[], Awaitable[str]]) -> _Function:
-        async def work(request: Request, _: bytes, __: Epoch, handling: edge.Handling) -> Response:
+    def decorate(work_on: Callable[[Call], Awaitable[str]]) -> Function:
+        async def work(request: Request, _: bytes, __: Epoch, handling: Handling) -> Response:
             handling.key = request.headers.get("ce-id", "-")
-            handling.outcome = await function()
+            handling.outcome = await work_on(call(request))
             return Response()
 
-        return edge.function(function, service, _EDGE, work, deadline_s=deadline_s, mongo_s=deadline_s)
+        return function(work_on, label, _EDGE, work, deadline_s=deadline_s, mongo_s=deadline_s)
 
     return decorate
 
@@ -137,4 +141,4 @@ def _not_allowed(method: str) -> Response:
     return PlainTextResponse(f"{method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
 
 
-_EDGE = edge.Edge("POST", _refuse, _not_allowed)
+_EDGE = Edge("POST", _refuse, _not_allowed)

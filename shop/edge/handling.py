@@ -10,16 +10,17 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Literal
 
+from google.protobuf.message import Message
 from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from shop import mongo
 from shop.errors import Malformed, Rejected, TooLarge, Unavailable
-from shop.process import log, settings
+from shop.process import context, log, settings
 from shop.store import readiness
 
 MAX_BODY = 64 * 1024
@@ -39,13 +40,6 @@ _log = logging.getLogger(__name__)
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
-"""The trace that the message in hand belongs to; what is emitted because of it carries it on."""
-
-
-epoch: ContextVar[int] = ContextVar("epoch", default=0)
-"""The epoch that this process works in; what it emits is of it."""
-
 
 @dataclass
 class Handling:
@@ -55,9 +49,33 @@ class Handling:
     outcome: str = "done"
 
 
+Function = Callable[[Request], Awaitable[Response]]
+"""A function as the framework calls it."""
+
 Work = Callable[[Request, bytes, readiness.Epoch, Handling], Awaitable[Response]]
 Refuse = Callable[[Rejected | Unavailable | None], Response]
 """Words a refusal: for good, for now, or (None) because of a bug of ours."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a function's decorators say of it; whoever lists functions reads it there."""
+
+    service: str
+    """The service whose database it works on."""
+
+    trigger: Literal["GET", "POST", "event", "tick"]
+    takes: type[Message] | None = None
+    answers: type[Message] | None = None
+    emits: type[Message] | None = None
+
+
+def label_of(function: Callable[..., object]) -> Label:
+    """Return the label of a function of ours, as the framework finds it in its module."""
+    label = vars(function)["label"]
+    if not isinstance(label, Label):
+        raise TypeError(f"{label} is no label")
+    return label
 
 
 @dataclass(frozen=True)
@@ -74,29 +92,29 @@ class Edge:
 
 def function(
     named: Callable[..., object],
-    service: str,
+    label: Label,
     edge: Edge,
     work: Work,
     *,
     deadline_s: float = DEADLINE_S,
     mongo_s: float = mongo.DEADLINE_S,
-) -> Callable[[Request], Awaitable[Response]]:
+) -> Function:
     """Make a function of the framework, named after ours, from one that works on a whole request."""
     settings.check()  # `functions-framework` and `shop.serve` both come by here before they take a message
 
     async def handle(request: Request) -> Response:
         if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
-            return await _health(service, request.method)
+            return await _health(label.service, request.method)
         started = time.monotonic()
         handling, detail, level = Handling(), "", logging.INFO
-        traceparent.set(_traceparent(request))
+        context.traceparent.set(_traceparent(request))
         try:
             if request.method == edge.method:
                 body = await _read_body(request)
                 async with asyncio.timeout(deadline_s):
                     with mongo.deadline(mongo_s):
-                        current = await readiness.ready(service)
-                        epoch.set(current.number)
+                        current = await readiness.ready(label.service)
+                        context.epoch.set(current.number)
                         response = await work(request, body, current, handling)
             else:
                 handling.outcome, response = "method not allowed", edge.not_allowed(request.method)
@@ -110,6 +128,7 @@ def function(
 
     handle.__name__ = named.__name__  # the framework registers and finds it by its name
     handle.__doc__ = named.__doc__
+    vars(handle)["label"] = label
     return handle
 
 

@@ -9,19 +9,21 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from shop.edge import handling as edge
+from shop.edge.call import KEY_LETTERS, Call, calls
+from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
-from shop.messages import CHECKS, from_json, is_text, refuse_unknown, service, shown, to_json
+from shop.messages import Event, from_json, is_text, refuse_unknown, service, shown, to_json
 from shop.store.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
+A = TypeVar("A", bound=Message)
 
 STATUS: Mapping[type[Rejected], int] = {
     Malformed: 400,
@@ -36,10 +38,10 @@ RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Generic[A]):
     """A response with what is not in its schema."""
 
-    response: Message
+    response: A
     replayed: bool = False
     """The request had been done before: the header `Idempotent-Replayed` says so."""
 
@@ -47,22 +49,29 @@ class Answer:
     """To send as text/plain in place of JSON."""
 
 
-def get(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """Make an HTTP function that answers GET; `headers` are passed to it as keywords, `Accept` as `accept`."""
-    return _endpoint("GET", kind, headers)
+Decorate = Callable[[Callable[[M, Call], Awaitable[A | Answer[A]]]], Function]
 
 
-def post(kind: type[M], *, headers: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """Make an HTTP function that answers POST; `headers` are passed to it as keywords, `Accept` as `accept`."""
-    return _endpoint("POST", kind, headers)
+def get(kind: type[M], answers: type[A]) -> Decorate[M, A]:
+    """Make an HTTP function that answers GET: it is called with such a request, and returns such a response."""
+    return _endpoint("GET", kind, answers, None)
 
 
-def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[..., Any]:
-    def decorate(function: Callable[..., Awaitable[Message | Answer]]) -> Callable[[Request], Awaitable[Response]]:
-        async def work(request: Request, body: bytes, _: Epoch, handling: edge.Handling) -> Response:
+def post(kind: type[M], answers: type[A], *, emits: type[Event] | None = None) -> Decorate[M, A]:
+    """Make an HTTP function that answers POST: it is called with such a request, and returns such a response."""
+    return _endpoint("POST", kind, answers, emits)
+
+
+def _endpoint(
+    method: Literal["GET", "POST"], kind: type[M], answers: type[A], emits: type[Event] | None
+) -> Decorate[M, A]:
+    label, call = Label(service(kind), method, kind, answers, emits), calls(emits)
+
+    def decorate(answer_it: Callable[[M, Call], Awaitable[A | Answer[A]]]) -> Function:
+        async def work(request: Request, body: bytes, _: Epoch, handling: Handling) -> Response:
             fields = _fields(kind, request, body)
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
-            answer = await function(from_json(kind, fields), **_keywords(request, headers))
+            answer = await answer_it(from_json(kind, fields), call(request))
             if not isinstance(answer, Answer):
                 answer = Answer(answer)
             if answer.replayed:
@@ -72,46 +81,9 @@ def _endpoint(method: str, kind: type[M], headers: tuple[str, ...]) -> Callable[
         def not_allowed(sent: str) -> Response:
             return _error(405, f"{sent} is not answered here; send {method}", {"Allow": method})
 
-        return edge.function(function, service(kind), edge.Edge(method, _refuse, not_allowed), work)
+        return function(answer_it, label, Edge(method, _refuse, not_allowed), work)
 
     return decorate
-
-
-def _keywords(request: Request, headers: tuple[str, ...]) -> dict[str, str | None]:
-    keywords: dict[str, str | None] = {}
-    if "Idempotency-Key" in headers:
-        _refuse_misspelt_key(request)
-    for name in headers:
-        sent = request.headers.getlist(name)
-        keywords[name.lower().replace("-", "_")] = ", ".join(sent) if sent else None  # as any proxy may join them
-    for name, value in keywords.items():
-        if value is not None and (check := CHECKS.get(name)):
-            check(value)
-    return keywords
-
-
-_KEY_LETTERS = "idempotencykey"
-
-
-def _refuse_misspelt_key(request: Request) -> None:
-    """Refuse headers that are meant for Idempotency-Key and are not: unnoticed, a repeat would count twice."""
-    for name in request.headers:
-        letters = re.sub("[^a-z]", "", name)
-        if name != "idempotency-key" and difflib.get_close_matches(letters, [_KEY_LETTERS], cutoff=0.8):
-            raise Malformed(f"the header {name} is not looked at; did you mean Idempotency-Key?")
-
-
-_QUALITY = re.compile(r"[01](\.\d{0,3})?")
-
-
-def prefers_text(accept: str | None) -> bool:
-    """Tell whether a client asks for text/plain, and not at least as much for JSON."""
-    qualities = {}
-    for item in (accept or "").split(","):
-        media_type, *parameters = (part.strip().lower() for part in item.split(";"))
-        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
-        qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
-    return qualities.get("text/plain", 0.0) > qualities.get("application/json", 0.0)
 
 
 def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, object]:
@@ -137,7 +109,7 @@ def _refuse_query(kind: type[Message], request: Request) -> None:
     """Refuse fields of a POST that came in the query: not looked at, they would lose the promise without a word."""
     for name, _ in _query(request):
         letters = re.sub("[^a-z]", "", name.lower())
-        if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, _KEY_LETTERS], n=1, cutoff=0.8):
+        if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, KEY_LETTERS], n=1, cutoff=0.8):
             raise Malformed(
                 f"{shown(name)} is in the query, which a POST is not read from; send it in the body or header"
             )
@@ -184,7 +156,7 @@ def _from_query(field: Any, text: str) -> object:
     return int(text)
 
 
-def _render(answer: Answer) -> Response:
+def _render(answer: Answer[A]) -> Response:
     headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
     if answer.text is not None:
         return PlainTextResponse(answer.text, headers=headers)

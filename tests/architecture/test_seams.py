@@ -18,7 +18,6 @@ NOT_YET = {
     "proof/upgrade/make.py",
     "tests/functions/test_every_function.py",
     "tests/functions/test_keyless_deposit.py",
-    "tests/functions/test_resend_orders.py",
     "tests/knative/test_schemas.py",
     "tests/local/test_demo.py",
     "tests/operate/test_databases.py",

@@ -15,8 +15,9 @@ from functions.resend_orders.main import DEADLINE_S as TICK_S
 from proof.mutants.mutants import MUTANTS as SMALL_MUTANTS
 from proof.simulation.faults import Fault
 from proof.simulation.mutants import MUTANTS
-from shop import emission, mongo, orders, serve
-from shop.edge import handling as edge
+from shop import mongo, orders, serve
+from shop.edge import handling
+from shop.emission import sink
 from tests.knative.documents import delivery, documents, waits_s
 from wire.delivery import duration_s
 
@@ -122,22 +123,22 @@ TIMEOUTS = [
         rf"Time-outs nest: K_SINK {N} s, MongoDB {N} s, function {N} s \(resend-orders {N} s\), "
         rf"Service {N} s, delivery {N} s",
         lambda: (
-            *(emission.TIMEOUT_S, mongo.DEADLINE_S, edge.DEADLINE_S, TICK_S),
+            *(sink.TIMEOUT_S, mongo.DEADLINE_S, handling.DEADLINE_S, TICK_S),
             *(_timeout_s(), _delivery_timeout_s()),
         ),
     ),
     Figure(
         rf"MongoDB's {N} s and the sink's {N} s inside it\. With the body's it is inside Serving's {N} s",
-        lambda: (mongo.DEADLINE_S, emission.TIMEOUT_S, _timeout_s()),
+        lambda: (mongo.DEADLINE_S, sink.TIMEOUT_S, _timeout_s()),
     ),
     Figure(
         rf"inside the function's {N} s, which is inside Serving's {N} s",
-        lambda: (edge.DEADLINE_S, _timeout_s()),
+        lambda: (handling.DEADLINE_S, _timeout_s()),
     ),
     Figure(rf"a function's keep-alive of {N} s", lambda: (serve.KEEP_ALIVE_S,)),
     Figure(rf"for at most {N} s \(shop\.serve\)", lambda: (serve.DRAIN_S,)),
-    Figure(rf"200 after {N} s", lambda: (emission.TIMEOUT_S,)),
-    Figure(rf"POST /Order may take {N} s", lambda: (emission.TIMEOUT_S,)),
+    Figure(rf"200 after {N} s", lambda: (sink.TIMEOUT_S,)),
+    Figure(rf"POST /Order may take {N} s", lambda: (sink.TIMEOUT_S,)),
     Figure(rf"503 with `Retry-After` within {N} s on every route", lambda: (mongo.DEADLINE_S,)),
     Figure(rf"503 after {N} s \| a repeat once a majority", lambda: (mongo.DEADLINE_S,)),
 ]

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from shop import emission, mongo
+from shop import mongo
+from shop.emission import sink as sinks
 from shop.process import settings
 from shop.setup import COLLECTIONS
 from tests.support import openapi
@@ -92,7 +93,7 @@ async def sink(configure: Callable[..., None]) -> AsyncIterator[Sink]:
     async with Sink() as listening:
         configure(sink=listening.url)
         yield listening
-        await emission.close()
+        await sinks.close()
 
 
 @pytest.fixture

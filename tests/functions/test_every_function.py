@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shop import billing, mongo
-from shop.edge import handling as edge
+from shop.edge import handling
 from tests.functions.conftest import Client, everything
 from tests.support import openapi
 from tests.support.asgi import call
@@ -159,7 +159,7 @@ async def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_read(client:
     """64 KiB is the most; blanks around JSON count like everything else."""
     method, fields = VALID[path]
     await client.user()
-    body = json.dumps(fields).encode().ljust(edge.MAX_BODY)
+    body = json.dumps(fields).encode().ljust(handling.MAX_BODY)
     assert (await client.send(method, path, body)).status in (200, 404)
     assert (await client.send(method, path, body + b" ")).status == 413
 

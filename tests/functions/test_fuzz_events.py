@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop import mongo
-from shop.edge import handling as edge
+from shop.edge import handling
 from shop.messages import MAX_INT64, event_id
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from tests.functions.conftest import Client, everything
@@ -90,7 +90,7 @@ def spoiled(draw: st.DrawFn, data: bytes) -> bytes:
             ]
         )
         | st.binary(max_size=100)
-        | st.integers(edge.MAX_BODY - len(data) - 1, edge.MAX_BODY).map(lambda length: data + bytes(length))
+        | st.integers(handling.MAX_BODY - len(data) - 1, handling.MAX_BODY).map(lambda length: data + bytes(length))
     )
 
 

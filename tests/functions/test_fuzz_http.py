@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
 from shop import mongo
-from shop.edge import handling as edge
+from shop.edge import handling
 from tests.functions.conftest import Client, everything
 from tests.support import openapi
 from tests.support.asgi import Answer, call
@@ -111,7 +111,7 @@ bodies = (
     st.dictionaries(fields | st.text(), known | json_values).map(lambda value: json.dumps(value).encode())
     | json_values.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     | st.binary(max_size=300)
-    | st.integers(edge.MAX_BODY - 2, edge.MAX_BODY + 2).map(lambda size: b'{"user": "Pavel"}'.ljust(size))
+    | st.integers(handling.MAX_BODY - 2, handling.MAX_BODY + 2).map(lambda size: b'{"user": "Pavel"}'.ljust(size))
 )
 queries = st.binary(max_size=60) | st.lists(st.tuples(fields, known | st.integers() | st.text())).map(
     lambda pairs: urlencode(pairs).encode()

@@ -13,7 +13,7 @@ from jsonschema import ValidationError
 
 from schema import openapi as generator
 from shop import messages, notifications
-from shop.edge import handling as edge
+from shop.edge import handling
 from shop.errors import Impossible
 from shop.schema import billing_pb2, notify_pb2, orders_pb2
 from tests.support import openapi
@@ -179,7 +179,7 @@ def test_the_documented_limits_are_the_code_s() -> None:
         assert SCHEMAS["ListResponse"]["properties"][listed]["maxItems"] == SCHEMAS["Limit"]["maximum"]
     assert (
         openapi.DOCUMENT["components"]["responses"]["TooLarge"]["description"]
-        == f"The body is over {edge.MAX_BODY} bytes."
+        == f"The body is over {handling.MAX_BODY} bytes."
     )
     for value in ("!" * key["maxLength"], "~"):
         messages.check_idempotency_key(value)

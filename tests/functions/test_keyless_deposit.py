@@ -12,7 +12,7 @@ from local.ports import Ports
 from local.servers.mongodb import Mongod
 from shop import billing, mongo
 from shop.archive import DEPOSITS
-from shop.edge import handling as edge
+from shop.edge import handling
 from tests.functions.conftest import Client
 from tests.support.asgi import Answer
 from tests.support.processes import shop_serve
@@ -128,7 +128,7 @@ async def test_14_a_process_that_freezes_in_the_middle_does_not_ask_for_a_repeat
         await asyncio.sleep(0.3)
         process.process.send_signal(signal.SIGSTOP)
         try:
-            await asyncio.sleep(edge.DEADLINE_S + 1)
+            await asyncio.sleep(handling.DEADLINE_S + 1)
         finally:
             process.process.send_signal(signal.SIGCONT)
         answer = await asking

@@ -1,21 +1,22 @@
 """The resend loop: what is due is emitted again as it was, and neither an outage nor much work makes a tick go on."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from bson import Int64, ObjectId
-from pymongo.errors import AutoReconnect
-from starlette.requests import Request
 
 from functions.resend_orders import main as resend_orders
-from shop import emission, mongo, orders
+from shop import mongo, orders
+from shop.emission import sink as sinks
+from shop.errors import Unavailable
 from shop.schema.events_pb2 import PaymentRequested
 from tests.functions.conftest import Client
 from tests.support.asgi import Answer, call
+from tests.support.commands import counted
 from tests.support.sink import Received, Sink
 
 
@@ -125,55 +126,44 @@ async def test_21_what_was_settled_meanwhile_is_not_made_due_again(client: Clien
     assert await resend_at() == later
 
 
-async def test_a_tick_stops_when_its_time_is_over(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def emit(event: PaymentRequested) -> None:
+    """Emit nothing, and say that it went well."""
+
+
+async def test_a_tick_stops_when_its_time_is_over(client: Client) -> None:
     """What is left is the next tick's, which shares it with whoever still works."""
     for number in range(3):
         await ordered(client, f"user {number}")
-    times_s = iter([0, 1, resend_orders.WORK_S - 1, resend_orders.WORK_S + 1])
-    monkeypatch.setattr(resend_orders, "time", SimpleNamespace(monotonic=lambda: next(times_s)))
+    until, resent = time.monotonic() + 1, list[str]()
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+    async def emit_slowly(event: PaymentRequested) -> None:
+        resent.append(event.user)
+        await asyncio.sleep(until - time.monotonic())
 
-    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    assert (await resend_orders.resend_orders(Request(scope, receive))).status_code == 200
-    assert len(client.sink.received) == 2
-
-
-async def _worked() -> str:
-    """Run the function itself, and return what it says for the log."""
-    said: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shop.process.log.handled", lambda _key, outcome, *_, **__: said.append(outcome))
-        assert (await tick()).status == 200
-    return said[0]
+    assert await orders.resend(emit_slowly, until) == "resent 1, more are due"
+    assert resent == ["user 0"]
+    assert await orders.resend(emit, until=time.monotonic() + 60) == "resent 2"
 
 
-async def test_a_database_that_is_away_is_no_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """200: the next tick is the retry, and PingSource's own five would only be load."""
-
-    async def away() -> None:
-        raise AutoReconnect("nobody there")
-
-    monkeypatch.setattr(orders, "claim_due", away)
-    assert await _worked() == "resent 0, then stopped"
-
-
-async def test_each_claim_has_a_deadline_of_its_own(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tick works longer than MongoDB may take for one request; no claim does."""
-    given: list[float] = []
-    original = mongo.deadline
-
-    def deadline(seconds: float = mongo.DEADLINE_S) -> object:
-        given.append(seconds)
-        return original(seconds)
-
-    monkeypatch.setattr(mongo, "deadline", deadline)
+async def test_a_database_that_is_away_is_no_error(client: Client) -> None:
+    """The next tick is the retry, and PingSource's own five would only be load."""
     await ordered(client)
-    given.clear()
-    client.sink.answers = [503]
-    await tick()
-    assert given == [resend_orders.DEADLINE_S, mongo.DEADLINE_S, mongo.DEADLINE_S]  # the tick, the claim, its return
+    with mongo.deadline(0.000_001):
+        assert await orders.resend(emit, until=time.monotonic() + 60) == "resent 0, then stopped"
+
+
+async def test_each_claim_has_a_deadline_of_its_own(client: Client) -> None:
+    """A tick works longer than MongoDB may take for one request; no claim does."""
+    await ordered(client)
+
+    async def fail(event: PaymentRequested) -> None:
+        raise Unavailable("the sink is down")
+
+    async with counted() as commands:
+        with mongo.deadline(resend_orders.DEADLINE_S):
+            await orders.resend(fail, until=time.monotonic() + 60)
+    assert commands.names == ["find", "findAndModify", "update"]  # the looks, the claim, its return
+    assert all(0 < int(str(sent["maxTimeMS"])) <= mongo.DEADLINE_S * 1000 for sent in commands.sent)
 
 
 async def test_without_a_sink_nothing_is_claimed(client: Client, configure: Callable[..., None]) -> None:
@@ -192,7 +182,7 @@ async def test_a_get_does_nothing(client: Client) -> None:
     await ordered(client)
     assert (await call("resend_orders", "GET")).status == 405
     assert client.sink.received == []
-    await emission.close()
+    await sinks.close()
 
 
 async def test_what_is_long_paid_costs_a_tick_nothing(client: Client) -> None:

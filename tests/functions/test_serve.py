@@ -12,7 +12,7 @@ import pytest
 from local.ports import free_port
 from local.servers.mongodb import Mongod
 from local.servers.probe import answers
-from shop.edge import handling as edge
+from shop.edge import handling
 from tests.support import openapi
 from tests.support.asgi import Answer
 from tests.support.processes import Process, read_answer, serving, shop_serve
@@ -32,7 +32,7 @@ def head(method: str, path: str, *headers: str) -> bytes:
 
 async def check_requests(create_user: Process, get_user: Process) -> None:
     """See that every form of request gets its answer."""
-    over = b" " * (edge.MAX_BODY + 1)
+    over = b" " * (handling.MAX_BODY + 1)
     endless = head("POST", "/CreateUser", "Transfer-Encoding: chunked") + b"1000\r\n" + b" " * 0x1000 + b"\r\n"
     in_chunks = head("POST", "/CreateUser", "Transfer-Encoding: chunked") + chunked(PAVEL[:5], PAVEL[5:])
     expected: list[tuple[int, str, Answer]] = [
@@ -94,7 +94,7 @@ async def test_without_mongodb_a_function_is_healthy_and_answers_503_in_time() -
             deposit_cash.send("POST", "/DepositCash", deposit, "Idempotency-Key: a"),
             deposit_cash.send("POST", "/DepositCash", deposit),
         )
-        assert time.monotonic() - started < edge.DEADLINE_S
+        assert time.monotonic() - started < handling.DEADLINE_S
         assert (await deposit_cash.send("GET", "/healthz")).status == 200
     for answer in (with_key, without_key):
         assert answer.status == 503

@@ -8,8 +8,9 @@ import pytest
 from functions.resend_orders import main as resend_orders
 from local.servers import envoy, parts
 from local.stand_ins.schedule import Schedule
-from shop import emission, mongo, orders, serve
-from shop.edge import handling as edge
+from shop import mongo, orders, serve
+from shop.edge import handling
+from shop.emission import sink
 from tests.knative.documents import Document, delivery, documents, waits_s
 from wire.delivery import duration_s
 
@@ -97,18 +98,18 @@ def timeout_s(document: Document) -> int:
 
 def test_all_that_a_function_waits_for_fits_in_its_own_deadline() -> None:
     """MongoDB's deadline and the sink's, one after the other, with time left to answer and log."""
-    assert mongo.DEADLINE_S + emission.TIMEOUT_S + 1 <= edge.DEADLINE_S
+    assert mongo.DEADLINE_S + sink.TIMEOUT_S + 1 <= handling.DEADLINE_S
 
 
 @services
 def test_a_function_answers_before_serving_does_for_it(document: Document) -> None:
     """A body that takes its time, then the work. Serving's 504 would cut it off, and say nothing of what was done."""
-    assert timeout_s(document) > edge.BODY_S + edge.DEADLINE_S
+    assert timeout_s(document) > handling.BODY_S + handling.DEADLINE_S
 
 
 def test_a_tick_of_resend_ends_with_its_last_basket() -> None:
     """Claimed at the last moment, emitted in vain and made due again: all of it before the tick is cut off."""
-    last_s = mongo.DEADLINE_S + emission.TIMEOUT_S + mongo.DEADLINE_S
+    last_s = mongo.DEADLINE_S + sink.TIMEOUT_S + mongo.DEADLINE_S
     (service,) = (document for document in documents("Service") if document.name == "resend-orders")
     assert resend_orders.WORK_S + last_s < resend_orders.DEADLINE_S < timeout_s(service)
 
@@ -116,14 +117,14 @@ def test_a_tick_of_resend_ends_with_its_last_basket() -> None:
 @services
 def test_what_is_in_flight_at_sigterm_may_end_before_kubernetes_kills(document: Document) -> None:
     """Serving gives a container as long to end as a request; draining takes a body's time, a function's, and some."""
-    assert edge.BODY_S + edge.DEADLINE_S < serve.DRAIN_S < timeout_s(document)
+    assert handling.BODY_S + handling.DEADLINE_S < serve.DRAIN_S < timeout_s(document)
     assert serve.DRAIN_S < parts.STOP_TIMEOUT_S  # the same on one machine
 
 
 @services
 def test_a_health_check_answers_before_the_probe_gives_up(document: Document) -> None:
     """A probe waits for a second unless it says otherwise; the check looks into MongoDB, which may be away."""
-    assert document.container["readinessProbe"].get("timeoutSeconds", 1) > edge.HEALTH_S
+    assert document.container["readinessProbe"].get("timeoutSeconds", 1) > handling.HEALTH_S
 
 
 @sources
@@ -172,7 +173,7 @@ def test_everything_talks_to_one_kafka() -> None:
 def test_what_resend_heals_is_retried_through_an_election_and_no_longer(name: str) -> None:
     """31 s: an election is over, and the first resend, which would do it all again, has not come."""
     assert delivery(name).backoff_delay_s == 0.5  # soon at first: most failures last a moment
-    assert 2 * ELECTION_S < sum(waits_s(name)) < orders.RESEND_AFTER_MS / 1000 - 2 * edge.DEADLINE_S
+    assert 2 * ELECTION_S < sum(waits_s(name)) < orders.RESEND_AFTER_MS / 1000 - 2 * handling.DEADLINE_S
 
 
 def test_what_nothing_else_heals_is_retried_for_more_than_an_hour() -> None:

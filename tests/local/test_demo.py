@@ -13,7 +13,7 @@ from local.demo import Demo, Place, place
 from local.folder import take, tell_addresses
 from local.settings import Settings, SettingsError
 from local.stack import Stack
-from shop import emission
+from shop.emission import sink
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -36,7 +36,7 @@ async def test_the_demo_ends_with_charged_once_and_the_readme_shows_it(
     monkeypatch.setenv("LOCAL_DIR", str(stack.folder))
     async with aiohttp.ClientSession() as http, place(http) as found:
         await Demo(found, http).run()
-    await emission.close()
+    await sink.close()
     output = told(capsys.readouterr().out)
     assert output[-1].endswith("charged once")
     block = README.read_text().partition("$ make demo\n")[2].partition("\n\nRun `make`")[0]

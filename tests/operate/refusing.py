@@ -6,7 +6,7 @@ from pathlib import Path
 from functions_framework import aio
 
 from shop import notifications
-from shop.edge import events
+from shop.edge import Call, consumer
 from shop.errors import Impossible, Unavailable
 from shop.schema.events_pb2 import PaymentDecided
 
@@ -18,8 +18,8 @@ def _deployed() -> str:
 
 
 @aio.http
-@events.consumer(PaymentDecided, notifications.SERVICE)
-async def notify_handler(decided: PaymentDecided) -> str:
+@consumer(PaymentDecided, notifications.SERVICE)
+async def notify_handler(decided: PaymentDecided, _: Call) -> str:
     """Refuse for good, or for now, as the file says; without it do what the function does."""
     match _deployed():
         case "later":

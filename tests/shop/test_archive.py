@@ -15,7 +15,7 @@ from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID
-from tests.shop.test_billing import account, audit, decide, deposit, funded, requested
+from tests.shop.test_billing import account, audit, decide, funded, requested
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop", "limits")
@@ -102,7 +102,7 @@ async def test_05_an_old_key_is_not_credited_again_when_the_archive_is_too_old(
     """The archive is of an older backup than the accounts: 503, and the log says what to do."""
     await billing.create_user("Pavel")
     for number in range(2 * limits.limit):
-        await deposit("Pavel", 10, f"key {number}")
+        await billing.deposit("Pavel", 10, f"key {number}")
     before = await account()
     assert before["archived"]["deposits"] > limits.batch
     last_move = {"user": "Pavel", "position": {"$gt": Int64(limits.batch)}}
@@ -110,9 +110,9 @@ async def test_05_an_old_key_is_not_credited_again_when_the_archive_is_too_old(
     lost = f"key {limits.batch}"
     for key in (lost, "a new key"):
         with pytest.raises(Unavailable, match="history is not complete") as refused:
-            await deposit("Pavel", 10, key)
+            await billing.deposit("Pavel", 10, key)
         assert not refused.value.repeat_safe
-    assert (await deposit("Pavel", 10, "key 0")).replayed  # presence needs no proof
+    assert (await billing.deposit("Pavel", 10, "key 0")).replayed  # presence needs no proof
     assert await account() == before
     assert "Restore both as of one moment" in caplog.text
 
@@ -121,12 +121,12 @@ async def test_05_no_move_hides_what_the_archive_lacks(limits: ArrayLimits) -> N
     """Deposits without a key go on; the array grows rather than that a gap is built over."""
     await billing.create_user("Pavel")
     for number in range(2 * limits.limit):
-        await deposit("Pavel", 10, f"key {number}")
+        await billing.deposit("Pavel", 10, f"key {number}")
     await mongo.collection("billing", "deposits").delete_many({"position": {"$gt": Int64(limits.batch)}})
     for _ in range(2 * limits.limit):
-        await deposit("Pavel", 10)
+        await billing.deposit("Pavel", 10, None)
     with pytest.raises(Unavailable, match="history is not complete"):
-        await deposit("Pavel", 10, f"key {limits.batch}")
+        await billing.deposit("Pavel", 10, f"key {limits.batch}")
     assert (await account())["balance"] == 40 * limits.limit
 
 
@@ -166,14 +166,14 @@ async def test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_rep
     """The same for deposits: no loop helps a client, so it is not told to repeat."""
     await billing.create_user("Pavel")
     for number in range(limits.limit + 1):
-        await deposit("Pavel", 10, f"key {number}")
+        await billing.deposit("Pavel", 10, f"key {number}")
     older = await account()
     assert older["archived"]["deposits"]
     for number in range(limits.limit + 1, 3 * limits.limit):
-        await deposit("Pavel", 10, f"key {number}")
+        await billing.deposit("Pavel", 10, f"key {number}")
     await mongo.collection("billing", "users").replace_one({"_id": "Pavel"}, older)
     with pytest.raises(Unavailable, match="history is not complete") as refused:
-        await deposit("Pavel", 10, f"key {limits.limit + 1}")
+        await billing.deposit("Pavel", 10, f"key {limits.limit + 1}")
     assert not refused.value.repeat_safe
     assert await account() == older
     assert "Restore both as of one moment" in caplog.text
@@ -225,7 +225,7 @@ async def test_a_look_costs_one_lookup_and_the_update_again(limits: ArrayLimits)
         await billing.decide(requested(1, basket="f" * 24))
         assert commands.names == ["findAndModify", "find", "findAndModify"]
         commands.names.clear()
-        await billing.deposit("Pavel", 10, "a new key")
+        await billing.credit("Pavel", 10, "a new key")
         assert commands.names == ["findAndModify"]
 
 
@@ -322,7 +322,7 @@ class TestSuccessor:
         for forged in (requested(attempt=3), requested(2, attempt=2, basket="f" * 24)):
             with pytest.raises(Contradiction, match="never declined"):
                 await billing.decide(forged)
-        await billing.deposit("Pavel", 100, None)
+        await billing.credit("Pavel", 100, None)
         decided = await decide(requested(attempt=2))
         assert decided is not None
         assert decided.outcome == PAID

@@ -12,12 +12,11 @@ import pytest
 from bson import Int64
 
 from shop import billing, mongo
-from shop.archive import DEPOSITS, PAID_BASKETS
-from shop.billing import Decision
+from shop.archive import PAID_BASKETS
 from shop.errors import Contradiction, Impossible, NotFound, Unavailable
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
-from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop", "limits")
@@ -43,15 +42,21 @@ def requested(
 
 async def decide(event: PaymentRequested) -> PaymentDecided | None:
     """Handle an event as the function does: twice, as Kafka may, and the second says the same."""
-    first, second = await handled(event), await handled(event)
-    assert first.event == second.event
-    return first.event
+    first, second = await charge(event), await charge(event)
+    assert first == second
+    return first
 
 
-async def handled(event: PaymentRequested) -> Decision:
-    decision = await billing.decide(event)
-    await PAID_BASKETS.bound(decision.account)
-    return decision
+async def charge(event: PaymentRequested) -> PaymentDecided | None:
+    """Handle an event as the function does, and return what it told."""
+    told: list[PaymentDecided] = []
+
+    async def emit(decided: PaymentDecided) -> None:
+        told.append(decided)
+
+    said = await billing.charge(event, emit)
+    assert said == (Outcome.Name(told[0].outcome).lower() if told else "older")
+    return told[0] if told else None
 
 
 async def account(user: str = "Pavel") -> mongo.Document:
@@ -103,10 +108,8 @@ class TestDecide:
     async def test_fifty_concurrent_deliveries_charge_once(self) -> None:
         """All of them say the same."""
         await funded(100)
-        decisions = await asyncio.gather(*(handled(requested()) for _ in range(50)))
-        assert {decision.event.SerializeToString() for decision in decisions} == {
-            decisions[0].event.SerializeToString()
-        }
+        decisions = await asyncio.gather(*(charge(requested()) for _ in range(50)))
+        assert all(decision is not None and decision == decisions[0] for decision in decisions)
         assert (await account())["balance"] == 90
 
     async def test_the_last_of_the_money_can_be_spent(self) -> None:
@@ -231,14 +234,14 @@ class TestDeposit:
     async def test_concurrent_deposits_are_all_counted(self) -> None:
         """Fifty without a key are fifty deposits."""
         await billing.create_user("Pavel")
-        await asyncio.gather(*(deposit("Pavel", 10) for _ in range(50)))
+        await asyncio.gather(*(billing.deposit("Pavel", 10, None) for _ in range(50)))
         assert (await account())["balance"] == 500
         await audit()
 
     async def test_concurrent_deposits_with_one_key_are_one(self) -> None:
         """One of fifty credits; the others are replays of it."""
         await billing.create_user("Pavel")
-        deposits = await asyncio.gather(*(deposit("Pavel", 10, "key") for _ in range(50)))
+        deposits = await asyncio.gather(*(billing.deposit("Pavel", 10, "key") for _ in range(50)))
         assert sum(not deposited.replayed for deposited in deposits) == 1
         assert (await account())["balance"] == 10
 
@@ -255,11 +258,11 @@ class TestDeposit:
         await billing.create_user("Pavel")
         count = 2 * limits[0] + 1
         for number in range(count):
-            await deposit("Pavel", 10, f"key {number}")
+            await billing.deposit("Pavel", 10, f"key {number}")
         for number in (0, 1, count // 2, count - 1):
-            assert (await deposit("Pavel", 10, f"key {number}")).replayed
+            assert (await billing.deposit("Pavel", 10, f"key {number}")).replayed
             with pytest.raises(Contradiction):
-                await deposit("Pavel", 11, f"key {number}")
+                await billing.deposit("Pavel", 11, f"key {number}")
         document = await account()
         assert document["balance"] == 10 * count
         assert len(document["deposits"]) <= limits[0]
@@ -269,15 +272,15 @@ class TestDeposit:
     async def test_one_key_deposited_while_others_fill_the_archive_counts_once(self, limits: tuple[int, int]) -> None:
         """Concurrent moves to the archive neither hide the key nor double it."""
         await billing.create_user("Pavel")
-        others = [deposit("Pavel", 1, f"key {number}") for number in range(2 * limits[0])]
-        same = [deposit("Pavel", 1000, "same") for _ in range(10)]
+        others = [billing.deposit("Pavel", 1, f"key {number}") for number in range(2 * limits[0])]
+        same = [billing.deposit("Pavel", 1000, "same") for _ in range(10)]
         mixed = [*others, *same]
         random.Random(7).shuffle(mixed)
         for outcome in await asyncio.gather(*mixed, return_exceptions=True):
             # Races that go on and on are given up, which a client repeats: nothing else may happen.
             assert isinstance(outcome, billing.Deposited | Unavailable)
-        await asyncio.gather(*(deposit("Pavel", 1, f"key {number}") for number in range(2 * limits[0])))
-        await deposit("Pavel", 1000, "same")
+        await asyncio.gather(*(billing.deposit("Pavel", 1, f"key {number}") for number in range(2 * limits[0])))
+        await billing.deposit("Pavel", 1000, "same")
         assert (await account())["balance"] == 1000 + 2 * limits[0]
         await audit()
 
@@ -296,13 +299,6 @@ class TestDeposit:
         with pytest.raises(NotFound):
             await billing.deposit("Nobody", 10, "key")
         assert await mongo.collection("billing", "users").count_documents({}) == 0
-
-
-async def deposit(user: str, sum_: int, key: str | None = None) -> billing.Deposited:
-    """Deposit as the function does, archiving after it."""
-    deposited = await billing.deposit(user, sum_, key)
-    await DEPOSITS.bound(deposited.account)
-    return deposited
 
 
 class TestBounded:

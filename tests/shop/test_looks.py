@@ -32,7 +32,7 @@ def requested(number: int, *, user: str = "Pavel", sum_: int = 10, attempt: int 
 
 
 async def deposit(user: str, key: str, sum_: int = 100) -> billing.Deposited:
-    deposited = await billing.deposit(user, sum_, key)
+    deposited = await billing.credit(user, sum_, key)
     account = await mongo.collection("billing", "users").find_one({"_id": user})
     assert account is not None
     await DEPOSITS.bound(account)
@@ -102,7 +102,7 @@ class TestArchive:
         assert (await charge(forged)).outcome == PAID
         assert (await billing.find_account("Ann"))["balance"] == before - 10
 
-    @pytest.mark.parametrize("look", [lambda: billing.decide(requested(1)), lambda: billing.deposit("Pavel", 100, "a")])
+    @pytest.mark.parametrize("look", [lambda: billing.decide(requested(1)), lambda: billing.credit("Pavel", 100, "a")])
     async def test_the_look_is_in_the_session_of_the_update_and_after_it(
         self, look: Callable[[], Awaitable[object]]
     ) -> None:
@@ -160,7 +160,7 @@ class TestArchive:
 
         look = _Overtaken(others)
         monkeypatch.setattr(Archive, "find", look.find)
-        assert (await billing.deposit("Pavel", 7, "new")).replayed
+        assert (await billing.credit("Pavel", 7, "new")).replayed
         assert look.overtaken
         assert (await billing.find_account("Pavel"))["balance"] == balance + 8
 
@@ -174,7 +174,7 @@ class TestArchive:
             raise error
 
         await billing.create_user("Pavel")
-        await billing.deposit("Pavel", 100, "a")
+        await billing.credit("Pavel", 100, "a")
         await billing.decide(requested(1))
         with monkeypatch.context() as patch:
             patch.setattr(type(PAID_BASKETS), "_move", fail)
@@ -197,14 +197,14 @@ class TestRefusal:
 
     async def test_a_deposit_without_an_account(self) -> None:
         """404."""
-        await self._rests_on_the_latest(lambda: billing.deposit("Nobody", 1, "k"), NotFound)
+        await self._rests_on_the_latest(lambda: billing.credit("Nobody", 1, "k"), NotFound)
 
     async def test_a_deposit_past_the_largest_balance(self) -> None:
         """422."""
         await billing.create_user("Pavel")
         await mongo.collection("billing", "users").update_one({}, {"$set": {"balance": Int64(MAX_BALANCE)}})
-        await self._rests_on_the_latest(lambda: billing.deposit("Pavel", 1, "k"), Impossible)
-        await self._rests_on_the_latest(lambda: billing.deposit("Pavel", 1, None), Impossible)
+        await self._rests_on_the_latest(lambda: billing.credit("Pavel", 1, "k"), Impossible)
+        await self._rests_on_the_latest(lambda: billing.credit("Pavel", 1, None), Impossible)
 
     @pytest.mark.parametrize("user", ["Pavel", "Nobody"])
     async def test_an_attempt_that_nothing_led_to(self, user: str) -> None:
@@ -215,8 +215,8 @@ class TestRefusal:
     async def test_an_order_of_no_basket_and_one_that_contradicts(self) -> None:
         """404 and 422."""
         basket = str((await orders.current_basket("Pavel"))["_id"])
-        await self._rests_on_the_latest(lambda: orders.order("Pavel", "f" * 24, 10, 1), NotFound)
-        await self._rests_on_the_latest(lambda: orders.order("Pavel", basket, 10, 7), Contradiction)
+        await self._rests_on_the_latest(lambda: orders.place("Pavel", "f" * 24, 10, 1), NotFound)
+        await self._rests_on_the_latest(lambda: orders.place("Pavel", basket, 10, 7), Contradiction)
 
     async def test_a_settlement_of_no_basket(self) -> None:
         """422."""

@@ -37,7 +37,7 @@ async def new_basket(user: str = "Pavel") -> str:
 
 
 async def order(basket: str, sum_: int = 10, attempt: int | None = None, user: str = "Pavel") -> Ordered:
-    return await orders.order(user, basket, sum_, attempt)
+    return await orders.place(user, basket, sum_, attempt)
 
 
 async def stored(basket: str) -> mongo.Document:
@@ -119,7 +119,7 @@ class TestOrder:
         """open, no attempt sent: the sum is set, the attempt is 1, the event says so."""
         basket = await new_basket()
         ordered = await order(basket, 10)
-        assert (ordered.replayed, ordered.attempt, ordered.order_status) == (False, 1, "ordered")
+        assert (ordered.replayed, ordered.response.attempt, ordered.response.order_status) == (False, 1, "ordered")
         assert ordered.event is not None
         assert (ordered.event.user, ordered.event.number, ordered.event.attempt, ordered.event.sum) == (
             "Pavel",
@@ -141,7 +141,7 @@ class TestOrder:
         """ordered, attempt absent or = stored, same sum: the same event byte for byte, and replayed."""
         basket, event = await ordered_basket()
         again = await order(basket, attempt=attempt)
-        assert (again.message, again.replayed) == ("order accepted", True)
+        assert (again.response.message, again.replayed) == ("order accepted", True)
         assert again.event is not None
         assert again.event.SerializeToString(deterministic=True) == event.SerializeToString(deterministic=True)
 
@@ -158,7 +158,8 @@ class TestOrder:
     async def test_paid_is_replayed_and_nothing_emitted(self, attempt: int | None) -> None:
         """paid, attempt absent or = stored, same sum."""
         again = await order(await paid_basket(), attempt=attempt)
-        assert (again.message, again.replayed, again.event, again.order_status) == ("paid", True, None, "paid")
+        assert (again.response.message, again.response.order_status) == ("paid", "paid")
+        assert (again.replayed, again.event) == (True, None)
 
     @pytest.mark.parametrize("attempt", [None, 1])
     async def test_paid_with_another_sum_is_refused(self, attempt: int | None) -> None:
@@ -171,8 +172,8 @@ class TestOrder:
         """open, attempt = stored, same sum: replayed, declined, with the reason."""
         basket = await declined_basket()
         again = await order(basket, attempt=1)
-        assert (again.message, again.replayed, again.event) == ("declined: insufficient funds", True, None)
-        assert (again.attempt, again.order_status) == (1, "open")
+        assert (again.response.message, again.replayed, again.event) == ("declined: insufficient funds", True, None)
+        assert (again.response.attempt, again.response.order_status) == (1, "open")
         assert (await stored(basket))["attempt"] == 1
 
     async def test_the_same_attempt_after_a_decline_with_another_sum_is_refused(self) -> None:
@@ -186,7 +187,7 @@ class TestOrder:
         """open, attempt absent or stored + 1: ordered, and the old reason is gone."""
         basket = await declined_basket()
         ordered = await order(basket, 7, attempt)
-        assert (ordered.replayed, ordered.attempt) == (False, 2)
+        assert (ordered.replayed, ordered.response.attempt) == (False, 2)
         document = await stored(basket)
         assert document["sum"] == 7
         assert "reason" not in document
@@ -198,7 +199,8 @@ class TestOrder:
         basket = await declined_basket()
         await order(basket, 10, 2)
         again = await order(basket, sum_, 1)
-        assert (again.message, again.attempt, again.order_status, again.event) == ("declined", 1, "ordered", None)
+        answer = again.response
+        assert (answer.message, answer.attempt, answer.order_status, again.event) == ("declined", 1, "ordered", None)
         assert again.replayed
 
     @pytest.mark.parametrize(

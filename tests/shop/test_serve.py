@@ -6,7 +6,7 @@ import pytest
 import uvicorn
 
 from shop import serve
-from shop.edge import handling as edge
+from shop.edge import handling
 from shop.process import log, settings
 from shop.process.settings import Settings
 
@@ -42,7 +42,7 @@ def test_it_listens_where_knative_sends(served: dict[str, Any]) -> None:
 def test_requests_in_flight_may_end_after_sigterm(served: dict[str, Any]) -> None:
     """A body's time, a function's own, and some: without it the server would wait for ever, or not at all."""
     assert served["timeout_graceful_shutdown"] == serve.DRAIN_S
-    assert served["timeout_graceful_shutdown"] > edge.BODY_S + edge.DEADLINE_S
+    assert served["timeout_graceful_shutdown"] > handling.BODY_S + handling.DEADLINE_S
 
 
 def test_idle_connections_are_kept_longer_than_any_proxy_keeps_them(served: dict[str, Any]) -> None:

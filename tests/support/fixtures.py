@@ -10,7 +10,8 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from shop import emission, mongo
+from shop import mongo
+from shop.emission import sink
 from shop.process import settings
 from shop.setup import COLLECTIONS, setup
 from shop.store import readiness
@@ -52,7 +53,7 @@ async def databases(mongod: Mongod | Running) -> AsyncIterator[None]:
     settings.use(replace(before, mongodb_uri=mongod.uri))
     await setup()
     yield
-    await emission.close()
+    await sink.close()
     await mongo.close()
     readiness.forget()
     settings.use(before)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from shop import emission, mongo, notifications
+from shop import mongo, notifications
+from shop.emission import sink as sinks
 from shop.errors import Contradiction, Unavailable
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.support.asgi import Answer, call
@@ -284,7 +285,7 @@ async def test_a_decision_that_cannot_be_emitted_is_503_and_the_same_later(
     configure(sink="http://127.0.0.1:1/")
     assert (await call("billing_handler", headers=headers, body=body)).status == 503
     assert await mongo.collection("billing", "users").count_documents({}) == 1
-    await emission.close()
+    await sinks.close()
 
 
 async def test_settlement_of_an_unknown_basket_is_422(shop: None) -> None:

@@ -9,7 +9,8 @@ from pymongo import _csot
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shop.edge import handling as edge
+from shop.edge import handling as handlings
+from shop.edge.handling import Edge, Handling, Label, Work, function
 from shop.errors import Rejected, Unavailable
 from shop.store.readiness import Epoch
 
@@ -18,17 +19,17 @@ Reason = Rejected | Unavailable | None
 pytestmark = pytest.mark.usefixtures("databases")
 
 
-def refusing(reasons: list[Reason]) -> edge.Edge:
+def refusing(reasons: list[Reason]) -> Edge:
     """Return an edge that keeps the reasons of its refusals."""
 
     def refuse(reason: Reason) -> Response:
         reasons.append(reason)
         return Response(status_code=400)
 
-    return edge.Edge("POST", refuse, lambda _: Response(status_code=405))
+    return Edge("POST", refuse, lambda _: Response(status_code=405))
 
 
-async def handle(work: edge.Work, *chunks: bytes | float, **deadlines: float) -> Reason:
+async def handle(work: Work, *chunks: bytes | float, **deadlines: float) -> Reason:
     """Let a function work on a request whose body comes in these pieces and pauses; return why it was refused."""
     reasons: list[Reason] = []
     coming = list(chunks)
@@ -39,16 +40,16 @@ async def handle(work: edge.Work, *chunks: bytes | float, **deadlines: float) ->
         body = coming.pop(0) if coming else b""
         return {"type": "http.request", "body": body, "more_body": bool(coming)}
 
-    function = edge.function(work, "billing", refusing(reasons), work, **deadlines)
+    handle_it = function(work, Label("billing", "event"), refusing(reasons), work, **deadlines)
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    await function(Request(scope, receive))
+    await handle_it(Request(scope, receive))
     return reasons[0] if reasons else None
 
 
 async def test_no_message_is_worked_on_beyond_the_deadline() -> None:
     """It is given up for now, with a word to try again."""
 
-    async def work(_: Request, __: bytes, ___: Epoch, handling: edge.Handling) -> Response:
+    async def work(_: Request, __: bytes, ___: Epoch, handling: Handling) -> Response:
         await asyncio.Event().wait()
         raise AssertionError("nobody sets it")
 
@@ -62,7 +63,7 @@ async def test_no_message_is_worked_on_beyond_the_deadline() -> None:
 async def test_what_nobody_foresaw_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture) -> None:
     """Its one line says the kind of error; a second record has the trace."""
 
-    async def work(_: Request, __: bytes, ___: Epoch, handling: edge.Handling) -> Response:
+    async def work(_: Request, __: bytes, ___: Epoch, handling: Handling) -> Response:
         handling.key = "66f0c1d2e3a4b5c6d7e8f901"
         raise ZeroDivisionError("secret")
 
@@ -78,7 +79,7 @@ async def test_15_a_body_that_stalls_spends_nobody_s_deadline() -> None:
     """The deadlines of the function and of MongoDB begin when the whole body is here."""
     left: list[float] = []
 
-    async def work(_: Request, body: bytes, __: Epoch, ___: edge.Handling) -> Response:
+    async def work(_: Request, body: bytes, __: Epoch, ___: Handling) -> Response:
         left.append(_csot.remaining() or 0)
         return Response(body)
 
@@ -90,9 +91,9 @@ async def test_15_a_body_that_does_not_come_is_given_up_before_anything_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A repeat is safe, with or without a key: nobody was asked."""
-    monkeypatch.setattr(edge, "BODY_S", 0.05)
+    monkeypatch.setattr(handlings, "BODY_S", 0.05)
 
-    async def work(_: Request, __: bytes, ___: Epoch, ____: edge.Handling) -> Response:
+    async def work(_: Request, __: bytes, ___: Epoch, ____: Handling) -> Response:
         raise AssertionError("the body is not here")
 
     reason = await handle(work, b"{", 5.0, b"}")

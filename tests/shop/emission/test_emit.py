@@ -9,9 +9,10 @@ from urllib.parse import unquote
 import pytest
 
 from local.ports import free_port
-from shop import emission
-from shop.edge import handling as edge
+from shop.emission import emit
+from shop.emission import sink as sinks
 from shop.errors import Unavailable
+from shop.process import context
 from shop.process.settings import Settings
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.support.sink import CLOSE, HANG, Sink
@@ -42,12 +43,12 @@ async def sink(configure: Callable[..., None]) -> AsyncIterator[Sink]:
     async with Sink() as listening:
         configure(sink=listening.url, event_overrides={})
         yield listening
-        await emission.close()
+        await sinks.close()
 
 
 async def test_a_request_for_payment_is_these_headers_and_its_message(sink: Sink) -> None:
     """Binary mode; the user percent-encoded; a time without zeros at its end; and nothing else."""
-    await emission.emit(requested())
+    await emit.emit(requested())
     (received,) = sink.received
     host = sink.url.split("/")[2]
     data = requested().SerializeToString(deterministic=True)
@@ -69,7 +70,7 @@ async def test_a_request_for_payment_is_these_headers_and_its_message(sink: Sink
 
 async def test_a_decision_says_billing_and_its_own_time(sink: Sink) -> None:
     """A whole second has no fraction at all."""
-    await emission.emit(decided())
+    await emit.emit(decided())
     (received,) = sink.received
     assert PaymentDecided.FromString(received.body) == decided()
     assert received.header("ce-type") == "shop.events.v1.PaymentDecided"
@@ -80,22 +81,22 @@ async def test_a_decision_says_billing_and_its_own_time(sink: Sink) -> None:
 
 async def test_emissions_of_one_effect_are_equal_byte_for_byte(sink: Sink) -> None:
     """Whoever took two has taken one; only the trace tells them apart."""
-    await emission.emit(requested())
-    await emission.emit(PaymentRequested.FromString(requested().SerializeToString()))
+    await emit.emit(requested())
+    await emit.emit(PaymentRequested.FromString(requested().SerializeToString()))
     first, second = sink.received
     assert first == second
-    edge.traceparent.set(TRACE)
-    await emission.emit(requested())
+    context.traceparent.set(TRACE)
+    await emit.emit(requested())
     trace = [("traceparent", TRACE), ("ce-traceparent", TRACE)]
     assert sorted(sink.received[2].headers) == sorted([*first.headers, *trace])
     assert sink.received[2].body == first.body
-    edge.traceparent.set(None)
+    context.traceparent.set(None)
 
 
 @pytest.mark.parametrize("user", ["Pavel", "a b", "a/b%c", "😀" * 128, "🏳️‍🌈", "~-._", "\u2028"])
 async def test_the_partition_key_is_the_user_in_ascii(sink: Sink, user: str) -> None:
     """One user's events stay on one partition; whoever decodes the key has the user."""
-    await emission.emit(requested(user))
+    await emit.emit(requested(user))
     key = sink.received[0].header("ce-partitionkey")
     assert key is not None
     assert key.isascii()
@@ -107,7 +108,7 @@ async def test_overrides_are_added_to_every_event(sink: Sink, configure: Callabl
     """What a SinkBinding's ceOverrides say."""
     overrides = {"extensions": {"cluster": "eu west", "number7": "7"}}
     configure(event_overrides=Settings.read({"K_CE_OVERRIDES": json.dumps(overrides)}).event_overrides)
-    await emission.emit(requested())
+    await emit.emit(requested())
     headers = sink.received[0].headers
     assert dict(headers).items() >= {"ce-cluster": "eu west", "ce-number7": "7"}.items()
     assert len(dict(headers)) == len(headers) == 12
@@ -116,10 +117,10 @@ async def test_overrides_are_added_to_every_event(sink: Sink, configure: Callabl
 async def test_an_event_says_which_epoch_it_is_of(sink: Sink) -> None:
     """From the first restore on; before it the bytes are what they always were."""
     event = requested()
-    token = edge.epoch.set(2)
-    await emission.emit(event)
-    edge.epoch.reset(token)
-    await emission.emit(event)
+    token = context.epoch.set(2)
+    await emit.emit(event)
+    context.epoch.reset(token)
+    await emit.emit(event)
     second, none = (PaymentRequested.FromString(received.body) for received in sink.received)
     assert (second.epoch, none.epoch) == (2, 0)
     assert sink.received[1].body == event.SerializeToString(deterministic=True)
@@ -130,7 +131,7 @@ def test_without_a_sink_there_is_nothing_to_do(configure: Callable[..., None]) -
     """The message says what to apply."""
     configure(sink="")
     with pytest.raises(Unavailable, match="SinkBinding") as refused:
-        emission.check()
+        emit.check()
     assert not refused.value.repeat_safe
 
 
@@ -138,7 +139,7 @@ def test_without_a_sink_there_is_nothing_to_do(configure: Callable[..., None]) -
 async def test_any_2xx_is_taken(sink: Sink, status: int) -> None:
     """A broker's ingress and a KafkaSink say it differently."""
     sink.answers = [status]
-    await emission.emit(requested())
+    await emit.emit(requested())
     assert len(sink.received) == 1
 
 
@@ -147,7 +148,7 @@ async def test_any_other_status_is_unknown_and_not_tried_again_here(sink: Sink, 
     """Resend and KafkaSource try again; a redirect is not followed."""
     sink.answers = [status]
     with pytest.raises(Unavailable, match=str(status)) as failed:
-        await emission.emit(requested())
+        await emit.emit(requested())
     assert failed.value.repeat_safe
     assert len(sink.received) == 1
 
@@ -157,23 +158,23 @@ async def test_a_silent_sink_is_given_up_after_two_seconds(sink: Sink) -> None:
     sink.answers = [HANG]
     started = time.monotonic()
     with pytest.raises(Unavailable, match="TimeoutError"):
-        await emission.emit(requested())
-    assert emission.TIMEOUT_S <= time.monotonic() - started < emission.TIMEOUT_S + 3  # the machine may be busy
-    await emission.emit(requested())
+        await emit.emit(requested())
+    assert sinks.TIMEOUT_S <= time.monotonic() - started < sinks.TIMEOUT_S + 3  # the machine may be busy
+    await emit.emit(requested())
 
 
 async def test_a_sink_that_is_not_there_is_unknown(configure: Callable[..., None]) -> None:
     """The message says what happened."""
     configure(sink=f"http://127.0.0.1:{free_port()}/")
     with pytest.raises(Unavailable, match="did not take the event"):
-        await emission.emit(requested())
-    await emission.close()
+        await emit.emit(requested())
+    await sinks.close()
 
 
 async def test_connections_are_kept(sink: Sink) -> None:
     """Events that follow one another share one."""
     for _ in range(5):
-        await emission.emit(requested())
+        await emit.emit(requested())
     assert (len(sink.received), sink.connections) == (5, 1)
 
 
@@ -181,17 +182,17 @@ async def test_a_sink_that_closes_idle_connections_is_not_an_error(sink: Sink) -
     """The event goes on a fresh one, whether the end of the old one was seen in time or not."""
     sink.closes_after_each = True
     for _ in range(20):
-        await emission.emit(requested())
-    await asyncio.gather(*(emission.emit(requested()) for _ in range(20)))
+        await emit.emit(requested())
+    await asyncio.gather(*(emit.emit(requested()) for _ in range(20)))
     assert len(sink.received) == 40
 
 
 async def test_a_connection_closed_under_a_request_is_tried_once_more(sink: Sink) -> None:
     """Twice is an error like any other."""
     sink.answers = [202, CLOSE]
-    await emission.emit(requested())
-    await emission.emit(requested())
+    await emit.emit(requested())
+    await emit.emit(requested())
     assert len(sink.received) == 3
     sink.answers = [CLOSE, CLOSE]
     with pytest.raises(Unavailable, match="ServerDisconnectedError"):
-        await emission.emit(requested())
+        await emit.emit(requested())

@@ -12,7 +12,8 @@ import pytest
 from bson import Int64, ObjectId
 
 from local.servers.mongodb import Mongod
-from shop import emission, mongo
+from shop import mongo
+from shop.emission import emit
 from shop.messages import rfc3339
 from shop.process import settings
 from shop.schema.events_pb2 import PaymentRequested
@@ -55,7 +56,7 @@ def request(number: int, epoch: int = 0) -> PaymentRequested:
 
 async def deliver(to: Process, event: PaymentRequested) -> tuple[int, str]:
     """Deliver an event as KafkaSource does, and return the status and the text of the answer."""
-    lines = [f"{name}: {value}" for name, value in emission._headers(event).items()]
+    lines = [f"{name}: {value}" for name, value in emit._headers(event).items()]
     answer = await to.send("POST", "/", event.SerializeToString(deterministic=True), *lines)
     return answer.status, answer.text
 

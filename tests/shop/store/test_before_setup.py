@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from bson import ObjectId
 
-from shop import emission, mongo
+from shop import mongo
+from shop.emission import sink as sinks
 from shop.setup import setup
 from shop.state import SERVICES
 from shop.store import readiness
@@ -73,7 +74,7 @@ async def events(configure: Callable[..., None]) -> AsyncIterator[list[tuple[str
         for event in emitted
         for consumer in CONSUMERS[event.header("ce-type") or ""]
     ]
-    await emission.close()
+    await sinks.close()
 
 
 async def test_every_function_answers_503_and_does_nothing(

@@ -30,7 +30,7 @@ DECIDED = PaymentDecided(
 
 async def order() -> None:
     basket = await orders.current_basket("Pavel")
-    event = (await orders.order("Pavel", str(basket["_id"]), 10, None)).event
+    event = (await orders.place("Pavel", str(basket["_id"]), 10, None)).event
     assert event is not None
     await orders.settle(PaymentDecided(basket=event.basket, user="Pavel", attempt=1, sum=10, decided_at=NOW))
     await orders.claim_due()
@@ -38,7 +38,7 @@ async def order() -> None:
 
 async def pay() -> None:
     await billing.create_user("Pavel")
-    deposited = await billing.deposit("Pavel", 10, "key")
+    deposited = await billing.credit("Pavel", 10, "key")
     decision = await billing.decide(REQUESTED)
     await DEPOSITS.bound(deposited.account)
     await PAID_BASKETS.bound(decision.account)
@@ -93,8 +93,8 @@ class TestRefusal:
         basket = str((await orders.current_basket("Pavel"))["_id"])
         async with counted() as commands:
             with pytest.raises(Contradiction):
-                await orders.order("Pavel", basket, 10, attempt=7)
-            await orders.order("Pavel", basket, 10, attempt=1)
+                await orders.place("Pavel", basket, 10, attempt=7)
+            await orders.place("Pavel", basket, 10, attempt=1)
         assert commands.names == ["findAndModify", "find", "findAndModify"]
         assert commands.sent[1]["readConcern"] == {"level": "linearizable"}
 

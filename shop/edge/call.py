@@ -1,0 +1,90 @@
+"""Hand a function what came beside its message, and the way out for the event that it may emit."""
+
+import difflib
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from shop.errors import Malformed
+from shop.messages import Event, check_idempotency_key
+
+Emit = Callable[[Event], Awaitable[None]]
+"""Emits an event; returning means that Kafka has it. Raises Unavailable when that is unknown."""
+
+KEY_LETTERS = "idempotencykey"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a function is called with, beside its message."""
+
+    headers: Headers
+    emit: Emit
+    """Emits the event that the function's label names, and no other."""
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """Return the key that makes a request safe to repeat; None when none was sent.
+
+        Raises Malformed for a header that is meant for it and is not: unnoticed, a repeat would count twice. Raises
+        Impossible for a key that no header carries unchanged.
+        """
+        for name in self.headers:
+            letters = re.sub("[^a-z]", "", name)
+            if name != "idempotency-key" and difflib.get_close_matches(letters, [KEY_LETTERS], cutoff=0.8):
+                raise Malformed(f"the header {name} is not looked at; did you mean Idempotency-Key?")
+        key = self._sent("Idempotency-Key")
+        if key is not None:
+            check_idempotency_key(key)
+        return key
+
+    @property
+    def prefers_text(self) -> bool:
+        """Tell whether the client asks for text/plain, and not at least as much for JSON."""
+        qualities = {}
+        for item in (self._sent("Accept") or "").split(","):
+            media_type, *parameters = (part.strip().lower() for part in item.split(";"))
+            quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+            qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+        return qualities.get("text/plain", 0.0) > qualities.get("application/json", 0.0)
+
+    def _sent(self, name: str) -> str | None:
+        sent = self.headers.getlist(name)
+        return ", ".join(sent) if sent else None  # as any proxy may join them
+
+
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
+
+
+def calls(emits: type[Event] | None) -> Callable[[Request], Call]:
+    """Return what makes the Call of each request to a function that emits such events (None: no events).
+
+    It raises Unavailable, before anything is done, when this process does not know where to emit.
+    """
+    if emits is None:
+        return lambda request: Call(request.headers, _emits_nothing)
+    # Here, for the HTTP client behind it is a third of a cold start: only who emits waits for it.
+    from shop.emission import emit
+
+    async def emit_it(event: Event) -> None:
+        if not isinstance(event, emits):
+            raise TypeError(f"the label says {_name(emits)}, not {_name(type(event))}")
+        await emit.emit(event)
+
+    def call(request: Request) -> Call:
+        emit.check()
+        return Call(request.headers, emit_it)
+
+    return call
+
+
+async def _emits_nothing(event: Event) -> None:
+    raise TypeError(f"the label names no event, yet {_name(type(event))} is emitted")
+
+
+def _name(kind: type[Message]) -> str:
+    return str(kind.DESCRIPTOR.name)

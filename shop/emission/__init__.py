@@ -1,0 +1,1 @@
+"""How an event goes out."""

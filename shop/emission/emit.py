@@ -1,0 +1,54 @@
+"""Emit events as CloudEvents in binary mode, built from stored state alone.
+
+Promise: every emission of one effect in one epoch is the same byte for byte, `traceparent` apart, so whoever takes two
+of them has taken one.
+"""
+
+import copy
+from urllib.parse import quote
+
+from shop.emission import sink
+from shop.errors import Unavailable
+from shop.messages import SOURCES, Event, event_id, happened_at, rfc3339
+from shop.process import context, settings
+
+
+def check() -> None:
+    """Make sure that this process knows where to emit. Raises Unavailable when it does not.
+
+    To be called before anything is done: the first revision of a Service may start before its SinkBinding is applied.
+    """
+    if not settings.get().sink:
+        raise Unavailable("K_SINK is not set; apply this function's SinkBinding", repeat_safe=False)
+
+
+async def emit(event: Event) -> None:
+    """Emit an event; returning means that Kafka has it.
+
+    Raises Unavailable when that is unknown, after `sink.TIMEOUT_S` at the latest: emit it again, later.
+    """
+    await sink.send(_headers(event), _data(event))
+
+
+def _headers(event: Event) -> dict[str, str]:
+    headers = {
+        "content-type": "application/protobuf",
+        "ce-specversion": "1.0",
+        "ce-id": event_id(event),
+        "ce-type": event.DESCRIPTOR.full_name,
+        "ce-source": SOURCES[type(event)],
+        "ce-subject": event.basket,
+        "ce-time": rfc3339(happened_at(event)),
+        "ce-partitionkey": quote(event.user, safe=""),  # attributes are ASCII, customers are not
+    }
+    if trace := context.traceparent.get():
+        headers["traceparent"] = headers["ce-traceparent"] = trace
+    return headers | {f"ce-{name}": value for name, value in settings.get().event_overrides.items()}
+
+
+def _data(event: Event) -> bytes:
+    """Return the event's bytes. They say which epoch they are of; in epoch 0 they say nothing, as they always did."""
+    if epoch := context.epoch.get():
+        event = copy.deepcopy(event)
+        event.epoch = epoch
+    return event.SerializeToString(deterministic=True)
