@@ -290,7 +290,6 @@ MUTANTS = (
         "            with mongo.deadline(60):\n                event = await claim_due()",
         _RESEND,
     ),
-    _in("functions/resend_orders/main", "a resend's label names no event", ", emits=PaymentRequested)", ")", _RESEND),
     _in("functions/billing_handler/main", "a charge's label names no event", ", emits=PaymentDecided)", ")", _EVENTS),
     _in("functions/resend_orders/main", "a tick outlasts Serving", "WORK_S = 15.0", "WORK_S = 20.0", _VALUES),
     # --- functions
