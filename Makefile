@@ -1,4 +1,4 @@
-# Every verb sets up what it needs; the first one on a machine takes a minute or two, and says what it is doing.
+# Every target installs what it needs. The first one on a machine takes a few minutes, and says what it is doing.
 
 PYTHON ?= python3
 PORT ?= 8080
@@ -28,21 +28,21 @@ export PORT
 .DEFAULT_GOAL := help
 .PHONY: help run demo bench test simulate mutants replay-proof faults check schema fmt lock clean placed
 
-help: ## List these verbs, and the settings of make run
+help: ## List these targets, and the settings of make run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo; echo 'Settings of make run, in the environment or after the verb (make run PORT=80), with their defaults:'
+	@echo; echo 'Settings of make run and their defaults; set them in the environment or like this: make run PORT=80'
 	@sed -n 's/^#:/ /p' $(firstword $(MAKEFILE_LIST))
 
-#: PORT=8080                  where customers call; a port of 0 is any free one, here and below
-#: LOCAL_DIR=.stack           the folder of its data and logs; make demo and make clean go by it, too
-#: MONGODB_PORT=17117         where mongod listens
-#: KAFKA_PORT=19092           where Kafka listens
-#: SINK_PORT=18081            where the KafkaSinks listen
-#: MONGODB_URI=               a replica set to set up and use instead, if USE_MONGODB_URI=1 says so
-#: KAFKA_BOOTSTRAP_SERVERS=   a Kafka to use instead, if USE_KAFKA_BOOTSTRAP_SERVERS=1 says so
-#: LOG=                       1: print what the functions log, too
-#: KAFKA_JARS=                where Kafka's jars are kept, if not in .venv
-#: PYTHON=python3             the Python that .venv is made with
+#: PORT=8080                  port for customers; for each port, 0 means any free one
+#: LOCAL_DIR=.stack           folder for data and logs; make demo, make clean and orders use it too
+#: MONGODB_PORT=17117         port of mongod
+#: KAFKA_PORT=19092           port of Kafka
+#: SINK_PORT=18081            port of the KafkaSinks
+#: MONGODB_URI=               replica set to set up and use instead of a local mongod, if USE_MONGODB_URI=1 says so
+#: KAFKA_BOOTSTRAP_SERVERS=   Kafka to use instead of a local one, if USE_KAFKA_BOOTSTRAP_SERVERS=1 says so
+#: LOG=                       1: also print the functions' logs
+#: KAFKA_JARS=                folder of Kafka's jars, instead of one in .venv
+#: PYTHON=python3             the Python that makes .venv
 
 run: $(RUNNABLE) ## Run everything on this machine, at http://127.0.0.1:8080 (PORT=80 for another port)
 	@exec $(BIN)/python -m local
@@ -67,10 +67,10 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(PYTEST) $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
 	$(PYTEST) $(OTHERS)
 
-simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 runs one again)
+simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 repeats one)
 	@$(BIN)/python -m proof.simulation $(call option,seeds,SEEDS) $(call option,first,FIRST) $(call option,seed,SEED)
 
-mutants: $(TESTABLE) ## Put known bugs into the code, one at a time: each must be found (MUTANTS=simulation or small for one list)
+mutants: $(TESTABLE) ## Put known bugs into the code, one at a time, and find each (MUTANTS=simulation or small for one list)
 	@case "$(MUTANTS)" in ""|simulation|small) ;; *) echo "MUTANTS is simulation or small, or nothing for both"; exit 2;; esac
 	@[ "$(MUTANTS)" = small ] || $(BIN)/python -m proof.simulation --mutants $(call option,seeds,SEEDS)
 	@[ "$(MUTANTS)" = simulation ] || $(BIN)/python -m proof.mutants
@@ -78,21 +78,21 @@ mutants: $(TESTABLE) ## Put known bugs into the code, one at a time: each must b
 replay-proof: $(TESTABLE) ## Record 10,000 orders and replay them: nothing changes, unless a function has a bug
 	@$(BIN)/python -m proof.replay
 
-faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 for that order again)
+faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 repeats that order)
 	@$(BIN)/python -m proof.faults $(call option,minutes,MINUTES) $(call option,seed,SEED)
 
-bench: $(RUNNABLE) ## Orders settled per second, on a stack of its own
+bench: $(RUNNABLE) ## Measure orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop
 
 schema: $(TESTABLE) ## Generate shop/schema, and the schemas of docs/openapi.yaml, from schema/*.proto
 	$(PROTOC)
 	$(OPENAPI)
 
-fmt: $(TESTABLE) ## Format the code and mend what the linter can
+fmt: $(TESTABLE) ## Format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only -q
 	$(BIN)/ruff format
 
-lock: $(VENV)/made ## Lock the dependencies of pyproject.toml anew, with hashes
+lock: $(VENV)/made ## Lock the dependencies of pyproject.toml again, with hashes
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
 	for extras in "functions" "local --extra local" "dev --extra local --extra dev"; do \
 	  set -- $$extras; file=requirements/$$1.txt; shift; \
@@ -100,7 +100,7 @@ lock: $(VENV)/made ## Lock the dependencies of pyproject.toml anew, with hashes
 	    --no-emit-index-url --no-emit-find-links --no-header -o $$file; \
 	done
 
-clean: ## Remove the data and logs of make run (LOCAL_DIR=.stack; what is installed stays)
+clean: ## Remove the data and logs of make run (LOCAL_DIR=.stack; installed programs stay)
 	@python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or later is needed; $$python is not. Name another one: make clean PYTHON=python3.12"; exit 1; }; \

@@ -118,14 +118,3 @@ def test_no_file_names_a_package_registry() -> None:
         text = (ROOT / name).read_text(errors="replace").lower()
         for host in names:
             assert host not in text, f"{name} names {host}"
-
-
-def test_every_folder_of_the_map_exists_and_every_folder_is_on_it() -> None:
-    """docs/architecture.md lists the folders that there are."""
-    section = (ROOT / "docs" / "architecture.md").read_text().partition("\n## Folders\n")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\|([^|]+)\|", section, re.MULTILINE)
-    listed = {name for cell in cells for name in re.findall(r"`([\w/]+)/`", cell)}
-    assert [name for name in listed if not (ROOT / name).is_dir() and not (ROOT / f"{name}.py").exists()] == []
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = {name.partition("/")[0] for name in tracked.split("\0") if "/" in name and not name.startswith(".")}
-    assert names <= listed
