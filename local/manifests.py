@@ -1,4 +1,4 @@
-"""Read knative/base into what the one-machine stack starts, and refuse whatever it would not do.
+"""Read manifests into what the one-machine stack starts, and refuse whatever it would not do.
 
 A cluster accepts fields that mean nothing to it; a stand-in that did so would let a manifest promise what only a
 cluster keeps, or what nobody keeps. So every field is read, named as meaning something in a cluster only, or an error.
@@ -148,19 +148,13 @@ class Manifests:
 
 
 def read(folder: Path, patches: Iterable[Patch] = ()) -> Manifests:
-    """Read the resources that `folder`/kustomization.yaml lists, with `patches` applied.
+    """Read what `folder`/kustomization.yaml lists, folders that it names included, with `patches` applied.
 
     Raises:
         ManifestError: a field or value that local/ does not implement, a reference to nothing, or a patch of nothing.
 
     """
-    (kustomization,) = _documents(folder / "kustomization.yaml")
-    kustomization.only("apiVersion", "kustomize.config.k8s.io/v1beta1")
-    kustomization.only("kind", "Kustomization")
-    files = kustomization.texts("resources")
-    kustomization.close()
-
-    documents = [document for file in files for document in _documents(folder / file)]
+    documents = list(_listed(folder))
     for patch in patches:
         _apply(patch, documents)
     found: list[object] = []
@@ -250,9 +244,9 @@ class Fields:
             )
         return value
 
-    def texts(self, name: str) -> list[str]:
+    def texts(self, name: str, default: list[str] = _REQUIRED) -> list[str]:
         """Return the field, which must be a list of strings."""
-        values = self.take(name, list)
+        values = self.take(name, list, default)
         for number, value in enumerate(values):
             if not isinstance(value, str):
                 raise self.error(f"{name}[{number}]", f"{value!r} is not a string")
@@ -394,7 +388,7 @@ def _topic(document: Fields) -> Iterator[Topic]:
     config = spec.within("config")
     config.cluster_only("min.insync.replicas", why="one broker holds one copy")
     config.cluster_only("retention.ms", why="Kafka's default, 7 days, outlives a stack on one machine")
-    yield Topic(name, partitions=spec.take("partitions", int))
+    yield Topic(spec.take("topicName", str, name), partitions=spec.take("partitions", int))
 
 
 def _http_route(document: Fields) -> Iterator[Route]:
@@ -467,6 +461,19 @@ def _apply(patch: Patch, documents: Iterable[Fields]) -> None:
                 raise ManifestError(f"{patch.kind} {patch.name} has no {patch.pointer} that could be patched") from None
             return
     raise ManifestError(f"no {patch.kind} is called {patch.name}, so it cannot be patched")
+
+
+def _listed(folder: Path) -> Iterator[Fields]:
+    """Yield what a kustomization lists. Nothing here renames, so what keeps its references together is passed over."""
+    (kustomization,) = _documents(folder / "kustomization.yaml")
+    kustomization.only("apiVersion", "kustomize.config.k8s.io/v1beta1", "kustomize.config.k8s.io/v1alpha1")
+    kustomization.only("kind", "Kustomization", "Component")
+    kustomization.cluster_only("images", why="a function runs from this folder")
+    kustomization.cluster_only("configurations", why="names and namespaces are those of the files")
+    for name in (*kustomization.texts("resources"), *kustomization.texts("components", [])):
+        place = folder / name
+        yield from _listed(place) if place.is_dir() else _documents(place)
+    kustomization.close()
 
 
 def _documents(file: Path) -> list[Fields]:

@@ -33,7 +33,8 @@ class Settings:
     kafka_bootstrap_servers: str | None = None
     """A Kafka to use instead of starting one."""
     echo_logs: bool = False
-    manifests: Path = ROOT / "knative" / "base"
+    manifests: Path = ROOT / "local"
+    """The folder of a kustomization: the base with its topics and its public paths."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

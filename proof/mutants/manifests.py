@@ -1,4 +1,4 @@
-"""Mutants of knative/base: a cluster takes each without a word."""
+"""Mutants of knative/: a cluster takes each without a word."""
 
 from proof.mutants.mutant import Mutant
 
@@ -10,12 +10,13 @@ _BILLING = "billing-handler"
 _ORDERS = "order-handler"
 _NOTIFY = "notify-handler"
 _RESEND = "resend-orders"
-_TOPICS = "topics"
-_ROUTE = "http-route"
+_TOPICS = "components/strimzi/topics"
+_ROUTE = "components/gateway/http-route"
 
 
 def _of(name: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"knative/base/{name}.yaml", old, new, tests or (_VALUES,))
+    folder = "knative" if "/" in name else "knative/base"
+    return Mutant(bug, f"{folder}/{name}.yaml", old, new, tests or (_VALUES,))
 
 
 MUTANTS = (

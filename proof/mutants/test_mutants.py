@@ -11,7 +11,7 @@ from proof.mutants.__main__ import ROOT, hunt
 from proof.mutants.mutant import Mutant
 from proof.mutants.mutants import MUTANTS
 
-KINDS = ("shop/", "functions/", "operate/", "knative/base/")
+KINDS = ("shop/", "functions/", "operate/", "knative/")
 """What the list goes through, by the beginnings of the files' names."""
 
 

@@ -31,6 +31,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
     "shop.state": ("", "bson"),
     "shop.setup": ("shop.store shop.state shop.process shop.messages shop.errors", "bson pymongo"),
     "shop.serve": ("shop.process", "functions_framework uvicorn"),
+    "shop.doctor": ("", "yaml"),
     "wire": ("", ""),
     "operate": (
         "wire shop.messages shop.state shop.errors shop.schema",

@@ -75,7 +75,7 @@ def test_the_documented_paths_are_the_http_functions() -> None:
 
 def test_the_documented_paths_are_those_of_the_route() -> None:
     """What the HTTPRoute leads to a function is documented, under the name of that function."""
-    file = openapi.ROOT / "knative" / "base" / "http-route.yaml"
+    file = openapi.ROOT / "knative" / "components" / "gateway" / "http-route.yaml"
     (route,) = (document for document in yaml.safe_load_all(file.read_text()) if document["kind"] == "HTTPRoute")
     routed = {}
     for rule in route["spec"]["rules"]:

@@ -10,7 +10,10 @@ import yaml
 from wire.delivery import DeliverySpec, duration_s
 
 ROOT = Path(__file__).parents[2]
-BASE = ROOT / "knative" / "base"
+KNATIVE = ROOT / "knative"
+BASE = KNATIVE / "base"
+FOLDERS = (BASE, KNATIVE / "components" / "strimzi", KNATIVE / "components" / "gateway")
+"""The shop with its topics and its public paths: what local/ runs."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def _all() -> tuple[Document, ...]:
     """Read them once: tests ask for them hundreds of times."""
     return tuple(
         Document(file.name, content)
-        for file in sorted(BASE.glob("*.yaml"))
+        for folder in FOLDERS
+        for file in sorted(folder.glob("*.yaml"))
         if file.name != "kustomization.yaml"
         for content in yaml.load_all(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     )

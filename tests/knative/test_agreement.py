@@ -1,11 +1,13 @@
 """The manifests against the code: neither says anything the other does not know."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.knative.documents import BASE, ROOT, Document, documents
+from tests.knative.documents import BASE, KNATIVE, ROOT, Document, documents
 
 SERVICES = {document.name: document for document in documents("Service")}
 FUNCTIONS = {folder.name: folder for folder in sorted((ROOT / "functions").iterdir()) if (folder / "main.py").exists()}
@@ -33,20 +35,40 @@ def test_every_function_has_its_service_and_no_other_is_there() -> None:
 
 @services
 def test_a_service_runs_the_function_of_its_name(document: Document) -> None:
-    """File, Service, image and FUNCTION_TARGET are one name, and the Service comes first in its file."""
+    """File, Service and FUNCTION_TARGET are one name, all have one image, and the Service comes first in its file."""
     env = {variable["name"]: variable.get("value") for variable in document.container["env"]}
     assert env["FUNCTION_TARGET"] == document.name.replace("-", "_")
-    assert document.container["image"] == f"shop/{document.name}"
+    assert document.container["image"] == "shop"
     assert document.file == f"{document.name}.yaml"
     in_file = [other for other in documents() if other.file == document.file]
     assert in_file[0] == document
     assert {other.name for other in in_file} == {document.name}
 
 
-def test_kustomization_lists_every_file_once() -> None:
+KUSTOMIZATIONS = sorted(KNATIVE.rglob("kustomization.yaml"))
+
+
+@pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: file.parent.relative_to(KNATIVE).as_posix())
+def test_a_kustomization_lists_every_file_once(file: Path) -> None:
     """A file that is not listed is never applied."""
-    resources = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
-    assert sorted(resources) == sorted(file.name for file in BASE.glob("*.yaml") if file.name != "kustomization.yaml")
+    kustomization = yaml.safe_load(file.read_text())
+    listed = [
+        *kustomization.get("resources", []),
+        *kustomization.get("configurations", []),
+        *(patch["path"] for patch in kustomization.get("patches", []) if "path" in patch),
+    ]
+    own = [
+        *(other.name for other in file.parent.glob("*") if other.is_file() and other != file),
+        *(other.relative_to(file.parent).as_posix() for other in file.parent.glob("configurations/*")),
+    ]
+    assert sorted(name for name in listed if not name.startswith("..")) == sorted(own)
+
+
+def test_the_image_is_set_once() -> None:
+    """In the base, and of this version: an overlay has one name to replace."""
+    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert kustomization["images"] == [{"name": "shop", "newName": "dev.local/shop", "newTag": version}]
 
 
 def test_the_route_leads_each_path_to_the_function_that_names_it() -> None:

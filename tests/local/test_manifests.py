@@ -10,7 +10,9 @@ import yaml
 
 from local.manifests import ManifestError, Patch, Ref, SecretKey, read
 
-BASE = Path(__file__).parents[2] / "knative" / "base"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "local"
+"""What one machine runs: the base, with its topics and its public paths."""
 
 CLUSTER_ONLY = {"securityContext", "resources", "parentRefs", "backendRefs", "hostnames"}
 """Fields that are passed over whole; what is inside them is the cluster's business."""
@@ -18,12 +20,12 @@ CLUSTER_ONLY = {"securityContext", "resources", "parentRefs", "backendRefs", "ho
 
 def patched(*patches: Patch) -> Any:
     """Read the base with some fields changed."""
-    return read(BASE, patches)
+    return read(FOLDER, patches)
 
 
 def test_the_base_says_what_to_start() -> None:
     """Every resource of the base is read."""
-    manifests = read(BASE)
+    manifests = read(FOLDER)
     assert len(manifests.services) == 11
     assert {sink.topic for sink in manifests.sinks} == {topic.name for topic in manifests.topics}
     services = {service.name: service for service in manifests.services}
@@ -53,9 +55,9 @@ def mappings(value: Any, pointer: str = "") -> Iterator[str]:
 
 def places() -> Iterator[tuple[str, str, str]]:
     """Yield every mapping of every document that means something to local/."""
-    for file in sorted(BASE.glob("*.yaml")):
+    for file in (*ROOT.glob("knative/base/*.yaml"), *ROOT.glob("knative/components/*/*.yaml")):
         for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-            if document["kind"] not in {"Kustomization", "Namespace", "ReferenceGrant"}:
+            if document["kind"] not in {"Kustomization", "Component", "Namespace", "ReferenceGrant"}:
                 for pointer in mappings(document):
                     yield document["kind"], document["metadata"]["name"], pointer
 
@@ -72,7 +74,7 @@ def test_an_error_names_file_and_field() -> None:
     with pytest.raises(ManifestError) as error:
         patched(Patch("Service", "get-basket", "/spec/template/spec/containers/0/lifecycle", {}))
     place = "spec.template.spec.containers[0].lifecycle"
-    assert str(error.value) == f"{BASE / 'get-basket.yaml'}: {place} is not implemented by local/"
+    assert str(error.value) == f"{FOLDER / '../knative/base/get-basket.yaml'}: {place} is not implemented by local/"
 
 
 CONTAINER = "/spec/template/spec/containers/0"
@@ -128,11 +130,11 @@ def test_a_value_that_local_does_not_implement_is_an_error(
 
 def test_a_patch_changes_one_field_of_one_resource() -> None:
     """A patch stands for an overlay, and the folder stays as it is."""
-    before = read(BASE)
+    before = read(FOLDER)
     after = patched(Patch("KafkaSource", "billing-handler", "/spec/delivery/retry", 1))
     changed = [source.name for source, other in zip(before.sources, after.sources, strict=True) if source != other]
     assert changed == ["billing-handler"]
-    assert read(BASE) == before
+    assert read(FOLDER) == before
 
 
 @pytest.mark.parametrize(
