@@ -24,11 +24,11 @@ from pymongo.asynchronous.collection import AsyncCollection
 from shop import mongo
 from shop.archive import DEPOSITS, PAID_BASKETS, Ahead, Moved
 from shop.errors import Contradiction, Impossible, NotFound, Rejected, Unavailable
-from shop.messages import MAX_BALANCE, from_document
+from shop.messages import MAX_BALANCE, from_document, other_term, terms
 from shop.mongo import NOW, Document, array, literal, when
 from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
-from shop.state import BILLING, USERS
+from shop.state import BILLING, USERS, kept
 
 SERVICE = BILLING
 
@@ -176,6 +176,7 @@ def _decide_it(requested: PaymentRequested, looked: Moved | None) -> mongo.Pipel
     """
     basket, attempt = ObjectId(requested.basket), Int64(requested.attempt)
     sum_, number = Int64(requested.sum), Int64(requested.number)
+    agreed = {name: literal(value) for name, value in kept(terms(requested)).items()}
     is_paid = {"$in": [basket, array("paid_baskets.basket")]}
     is_above = {"$gt": [number, {"$ifNull": ["$archived_through", Int64(0)]}]}
     is_not_archived = is_above if looked is None else PAID_BASKETS.is_still(looked)
@@ -188,7 +189,7 @@ def _decide_it(requested: PaymentRequested, looked: Moved | None) -> mongo.Pipel
     can_pay = {"$gte": [{"$ifNull": ["$balance", Int64(-1)]}, sum_]}
     charge = {"$and": [undecided, can_pay]}
     decline = {"$and": [undecided, {"$not": [can_pay]}]}
-    entry: Document = {"number": number, "basket": basket, "attempt": attempt, "sum": sum_}
+    entry: Document = {"number": number, "basket": basket, "attempt": attempt, **agreed}
     if requested.epoch:
         entry["epoch"] = Int64(requested.epoch)
     reason = {"$cond": [{"$eq": [{"$type": "$balance"}, "missing"]}, UNKNOWN_USER, INSUFFICIENT_FUNDS]}
@@ -218,8 +219,11 @@ def _told(requested: PaymentRequested, decided: Document, outcome: Outcome) -> P
         return None
     if asked > attempt:
         raise Contradiction(f"attempt {asked} was ordered, yet attempt {attempt} was paid")
-    if requested.sum != decided["sum"]:
-        raise Contradiction(f"attempt {asked} was ordered for {requested.sum}, yet decided for {decided['sum']}")
+    agreed = terms(requested)
+    if (term := other_term(agreed, decided)) is not None:
+        raise Contradiction(
+            f"attempt {asked} was ordered for {agreed.get(term)}, yet decided for {decided.get(term)} ({term})"
+        )
     if requested.number != decided["number"]:
         raise Contradiction(
             f"attempt {asked} was ordered as number {requested.number}, yet decided as number {decided['number']}"

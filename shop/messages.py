@@ -216,6 +216,17 @@ _KEYS: Final = {kind: tuple(_option(kind.DESCRIPTOR, options_pb2.key)) for kind 
 _HAPPENED: Final = {kind: str(_option(kind.DESCRIPTOR, options_pb2.happened)) for kind in EVENTS}
 
 
+def terms(of: Message) -> dict[str, Any]:
+    """Return the terms of an order, as a request or an event has them; without those that it does not say."""
+    described = of.DESCRIPTOR.fields_by_name
+    return {name: getattr(of, name) for name in TERMS if not described[name].has_presence or of.HasField(name)}
+
+
+def other_term(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Return the first term in which two orders differ; None when they are the same order."""
+    return next((name for name in TERMS if one.get(name) != other.get(name)), None)
+
+
 def service(kind: type[Message]) -> str:
     """Return the service that answers a kind of request."""
     return str(_option(kind.DESCRIPTOR.file, options_pb2.service))

@@ -17,11 +17,11 @@ from pymongo.errors import DuplicateKeyError
 
 from shop import mongo
 from shop.errors import Contradiction, Impossible, Unavailable
-from shop.messages import event_id, from_document, rfc3339, to_datetime
+from shop.messages import TERMS, event_id, from_document, rfc3339, terms, to_datetime
 from shop.mongo import NOW, Document, literal
 from shop.schema.events_pb2 import PAID, PaymentDecided
 from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
-from shop.state import DECLINED_OUTCOME, NOTIFICATIONS, NOTIFY, PAID_OUTCOME
+from shop.state import DECLINED_OUTCOME, NOTIFICATIONS, NOTIFY, PAID_OUTCOME, kept
 
 SERVICE = NOTIFY
 
@@ -50,7 +50,7 @@ async def record(decided: PaymentDecided) -> None:
         "user": decided.user,
         "basket": ObjectId(decided.basket),
         "attempt": Int64(decided.attempt),
-        "sum": Int64(decided.sum),
+        **kept(terms(decided)),
         "outcome": PAID_OUTCOME if decided.outcome == PAID else DECLINED_OUTCOME,
         "reason": decided.reason,
         "decided_at": to_datetime(decided.decided_at),
@@ -59,12 +59,12 @@ async def record(decided: PaymentDecided) -> None:
         stored = await _recorded(key, content)
         if stored is None:
             continue
-        different = [field for field, value in content.items() if stored[field] != value]
+        different = [field for field in dict.fromkeys([*content, *TERMS]) if stored.get(field) != content.get(field)]
         if not different:
             return
         if await mongo.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
             field = different[0]
-            raise Contradiction(f"{key} was notified with {field} {stored[field]}, not {content[field]}")
+            raise Contradiction(f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}")
     raise Unavailable("it changes faster than it can be read; try again")
 
 

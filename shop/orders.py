@@ -22,7 +22,7 @@ from pymongo.errors import PyMongoError
 
 from shop import mongo
 from shop.errors import Contradiction, NotFound, Unavailable
-from shop.messages import from_document, to_datetime
+from shop.messages import TERMS, from_document, other_term, terms, to_datetime
 from shop.mongo import NOW, REMOVE, Document, literal, when
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import (
@@ -33,7 +33,7 @@ from shop.schema.orders_pb2 import (
     OrderRequest,
     OrderResponse,
 )
-from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS
+from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS, kept
 
 _log = logging.getLogger(__name__)
 
@@ -114,8 +114,7 @@ async def order(request: OrderRequest, emit: Emit) -> Ordered:
 
     Raises what `place` raises; a failed emission is none of that.
     """
-    attempt = request.attempt if request.HasField("attempt") else None
-    ordered = await place(request.user, request.basket, request.sum, attempt)
+    ordered = await place(request)
     if ordered.event is not None:
         try:
             await emit(ordered.event)
@@ -125,56 +124,63 @@ async def order(request: OrderRequest, emit: Emit) -> Ordered:
     return ordered
 
 
-async def place(user: str, basket: str, sum_: int, attempt: int | None) -> Ordered:
-    """Order a basket for a sum, once per attempt; a repetition is answered with what became of the first one.
+async def place(request: OrderRequest) -> Ordered:
+    """Order a basket on its terms, once per attempt; a repetition is answered with what became of the first one.
 
-    One round trip: a find-and-update whose conditions are inside, returning the document after it. `request` tells
+    One round trip: a find-and-update whose conditions are inside, returning the document after it. Its `request` tells
     whether it was this call that ordered; if not, the document is what was there before.
 
-    Raises NotFound for a basket that is absent or of another user, Contradiction for another sum or a later attempt.
+    Raises NotFound for a basket that is absent or of another user, Contradiction for other terms or a later attempt.
     """
-    request = ObjectId()
+    mine = ObjectId()
 
     def read(stored: Document | None) -> Ordered:
         if stored is None:
             raise NotFound("this user has no such basket; take the id from GET /GetBasket")
-        if stored.get("request") == request:
+        if stored.get("request") == mine:
             return _ordered("order accepted", stored, replayed=False)
-        return _order_again(stored, sum_, attempt)
+        return _order_again(stored, request)
 
     return await mongo.update(
-        _baskets(), {"_id": ObjectId(basket), "user": user}, _order_it(request, sum_, attempt), read
+        _baskets(), {"_id": ObjectId(request.basket), "user": request.user}, _order_it(mine, request), read
     )
 
 
-def _order_it(request: ObjectId, sum_: int, attempt: int | None) -> mongo.Pipeline:
-    """When open and, if an attempt was sent, it is the next one: set status, sum and attempt. Else change nothing."""
+def _attempt(request: OrderRequest) -> int | None:
+    return request.attempt if request.HasField("attempt") else None
+
+
+def _order_it(mine: ObjectId, request: OrderRequest) -> mongo.Pipeline:
+    """When open and, if an attempt was sent, it is the next one: set status, terms, attempt. Else change nothing."""
     conditions: list[object] = [{"$eq": ["$status", OPEN]}]
-    if attempt is not None:
+    if (attempt := _attempt(request)) is not None:
         conditions.append({"$eq": [Int64(attempt), {"$add": ["$attempt", Int64(1)]}]})
+    agreed = kept(terms(request))
     changes = {
         "status": ORDERED,
-        "sum": Int64(sum_),
+        **{term: literal(agreed[term]) if term in agreed else REMOVE for term in TERMS},
         "attempt": {"$add": ["$attempt", Int64(1)]},
         "ordered_at": NOW,
         "resend_at": {"$add": [NOW, RESEND_AFTER_MS]},
-        "request": request,
+        "request": mine,
         "decided_at": REMOVE,
         "reason": REMOVE,
     }
     return [{"$set": when({"$and": conditions}, changes)}]
 
 
-def _order_again(stored: Document, sum_: int, attempt: int | None) -> Ordered:
+def _order_again(stored: Document, request: OrderRequest) -> Ordered:
     """Answer an order that changed nothing: the table of what was there, read from above, the first row that fits."""
-    status, current = stored["status"], stored["attempt"]
+    status, current, attempt = stored["status"], stored["attempt"], _attempt(request)
     if attempt is not None and attempt < current:
         return _ordered("declined", stored, replayed=True, attempt=attempt)
     if attempt is not None and attempt > current:
         raise Contradiction(f"attempt {attempt} cannot be yet; send attempt {next_attempt(stored)}")
-    if sum_ != stored["sum"]:
+    agreed = terms(request)
+    if (term := other_term(agreed, stored)) is not None:
         raise Contradiction(
-            f"attempt {current} of this basket was ordered for {stored['sum']}, not for {sum_}; send that sum"
+            f"attempt {current} of this basket was ordered for {stored.get(term)}, not for {agreed.get(term)}; "
+            f"send that {term}"
         )
     if status == OPEN:
         return _ordered(f"declined: {stored.get('reason', '')}", stored, replayed=True)
@@ -224,7 +230,7 @@ async def find_order(user: str, basket: str) -> Document:
 async def settle(decided: PaymentDecided) -> str:
     """Settle a basket as billing decided: `ordered -> paid`, or back to `open`.
 
-    Only a decision of the current attempt, with its sum, moves it.
+    Only a decision of the current attempt, on its terms, moves it.
 
     Returns what happened, for the log: `settled` (now or before) or `older`.
 
@@ -240,17 +246,18 @@ async def settle(decided: PaymentDecided) -> str:
 
 
 def _settle_it(decided: PaymentDecided, status: str) -> mongo.Pipeline:
-    """When ordered, at this attempt, with this sum: it is settled. Else change nothing."""
+    """When ordered, at this attempt, on these terms: it is settled. Else change nothing."""
     changes: dict[str, Any] = {
         "status": status,
         "decided_at": to_datetime(decided.decided_at),
         "reason": literal(decided.reason) if status == OPEN else REMOVE,
         "resend_at": REMOVE,
     }
+    agreed = kept(terms(decided))
     is_current = [
         {"$eq": ["$status", ORDERED]},
         {"$eq": ["$attempt", Int64(decided.attempt)]},
-        {"$eq": ["$sum", Int64(decided.sum)]},
+        *({"$eq": [{"$ifNull": [f"${term}", None]}, literal(agreed.get(term))]} for term in TERMS),
     ]
     return [{"$set": when({"$and": is_current}, changes)}]
 
@@ -264,8 +271,11 @@ def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> s
         return "older"
     if decided.attempt > current:
         raise Contradiction(f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered")
-    if decided.sum != stored["sum"]:
-        raise Contradiction(f"attempt {current} was decided for {decided.sum}, yet ordered for {stored['sum']}")
+    agreed = terms(decided)
+    if (term := other_term(agreed, stored)) is not None:
+        raise Contradiction(
+            f"attempt {current} was decided for {agreed.get(term)}, yet ordered for {stored.get(term)} ({term})"
+        )
     if stored["status"] != status:
         raise Contradiction(f"attempt {current} was decided {status}, yet is settled {stored['status']}")
     return "settled"

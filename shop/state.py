@@ -77,6 +77,11 @@ class Terms(TypedDict):
     sum: Count
 
 
+def kept(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return values as MongoDB keeps them: a whole number is an Int64, however small it is."""
+    return {name: Int64(value) if type(value) is int else value for name, value in values.items()}
+
+
 class Basket(TypedDict):
     """A basket, and its latest order; what is `NotRequired` comes with the first one."""
 

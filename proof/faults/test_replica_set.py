@@ -19,6 +19,7 @@ from proof.faults.waiting import eventually
 from shop import billing, mongo, orders
 from shop.errors import Rejected, Unavailable
 from shop.schema.events_pb2 import PAID, PaymentDecided
+from shop.schema.orders_pb2 import OrderRequest
 
 _SHORT = ("primary-steps-down", "primary-frozen-until-replaced")
 
@@ -116,7 +117,7 @@ async def test_nothing_is_refused_for_what_was_before_a_failover(
         await successor["orders"]["baskets"].update_one({"_id": ObjectId(basket)}, {"$set": _ordered()})
 
     questions: list[Callable[[], Awaitable[object]]] = [
-        lambda: orders.place(newcomer, str(made), 10, 1),
+        lambda: orders.place(OrderRequest(user=newcomer, basket=str(made), sum=10, attempt=1)),
         lambda: billing.credit(newcomer, 100, "key"),
         lambda: orders.settle(decided),
     ]

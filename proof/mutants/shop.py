@@ -172,7 +172,11 @@ MUTANTS = (
     ),
     # --- notifications
     _in(
-        "notifications", "other content is notified silently", "if stored[field] != value]", "if False]", _NOTIFICATIONS
+        "notifications",
+        "other content is notified silently",
+        "if stored.get(field) != content.get(field)]",
+        "if False]",
+        _NOTIFICATIONS,
     ),
     _in(
         "notifications",

@@ -14,6 +14,7 @@ from shop.errors import Contradiction, Impossible, NotFound, Rejected
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
+from shop.schema.orders_pb2 import OrderRequest
 from tests.support.commands import counted
 
 AT = datetime(2026, 11, 26, 10, tzinfo=UTC)
@@ -215,8 +216,12 @@ class TestRefusal:
     async def test_an_order_of_no_basket_and_one_that_contradicts(self) -> None:
         """404 and 422."""
         basket = str((await orders.current_basket("Pavel"))["_id"])
-        await self._rests_on_the_latest(lambda: orders.place("Pavel", "f" * 24, 10, 1), NotFound)
-        await self._rests_on_the_latest(lambda: orders.place("Pavel", basket, 10, 7), Contradiction)
+        await self._rests_on_the_latest(
+            lambda: orders.place(OrderRequest(user="Pavel", basket="f" * 24, sum=10, attempt=1)), NotFound
+        )
+        await self._rests_on_the_latest(
+            lambda: orders.place(OrderRequest(user="Pavel", basket=basket, sum=10, attempt=7)), Contradiction
+        )
 
     async def test_a_settlement_of_no_basket(self) -> None:
         """422."""

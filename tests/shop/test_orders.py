@@ -10,6 +10,7 @@ from shop import mongo, orders
 from shop.errors import Contradiction, NotFound
 from shop.orders import Ordered
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+from shop.schema.orders_pb2 import OrderRequest
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -37,7 +38,7 @@ async def new_basket(user: str = "Pavel") -> str:
 
 
 async def order(basket: str, sum_: int = 10, attempt: int | None = None, user: str = "Pavel") -> Ordered:
-    return await orders.place(user, basket, sum_, attempt)
+    return await orders.place(OrderRequest(user=user, basket=basket, sum=sum_, attempt=attempt))
 
 
 async def stored(basket: str) -> mongo.Document:

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 
 from shop import mongo, orders
 from shop.errors import NotFound
+from shop.schema.orders_pb2 import OrderRequest
 from shop.setup import mend, mending, setup
 from shop.setup.making import NotSetUp
 from shop.store import readiness
@@ -117,14 +118,14 @@ async def test_a_basket_that_is_ordered_between_the_look_and_the_removal_stays(
     async def find_then_order(*args: Any) -> list[list[mongo.Document]]:
         found = await find(*args)
         if found and args[1] == "baskets":
-            await orders.place("Pavel", str(second), 10, attempt=1)
+            await orders.place(OrderRequest(user="Pavel", basket=str(second), sum=10, attempt=1))
         return found
 
     monkeypatch.setattr(mending, "find", find_then_order)
     assert await mend() == []
     assert await left() == [second]
     with pytest.raises(NotFound):
-        await orders.place("Pavel", str(first), 10, attempt=1)
+        await orders.place(OrderRequest(user="Pavel", basket=str(first), sum=10, attempt=1))
 
 
 async def test_beside_customers_and_beside_itself_one_basket_stays_and_every_order_too() -> None:
@@ -136,7 +137,7 @@ async def test_beside_customers_and_beside_itself_one_basket_stays_and_every_ord
     async def customer(user: str, basket: str, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         try:
-            await orders.place(user, basket, 10, attempt=1)
+            await orders.place(OrderRequest(user=user, basket=basket, sum=10, attempt=1))
         except NotFound:
             return
         accepted[user].add(basket)

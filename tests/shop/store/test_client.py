@@ -15,6 +15,7 @@ from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, NotFound, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
+from shop.schema.orders_pb2 import OrderRequest
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -30,7 +31,7 @@ DECIDED = PaymentDecided(
 
 async def order() -> None:
     basket = await orders.current_basket("Pavel")
-    event = (await orders.place("Pavel", str(basket["_id"]), 10, None)).event
+    event = (await orders.place(OrderRequest(user="Pavel", basket=str(basket["_id"]), sum=10))).event
     assert event is not None
     await orders.settle(PaymentDecided(basket=event.basket, user="Pavel", attempt=1, sum=10, decided_at=NOW))
     await orders.claim_due()
@@ -93,8 +94,8 @@ class TestRefusal:
         basket = str((await orders.current_basket("Pavel"))["_id"])
         async with counted() as commands:
             with pytest.raises(Contradiction):
-                await orders.place("Pavel", basket, 10, attempt=7)
-            await orders.place("Pavel", basket, 10, attempt=1)
+                await orders.place(OrderRequest(user="Pavel", basket=basket, sum=10, attempt=7))
+            await orders.place(OrderRequest(user="Pavel", basket=basket, sum=10, attempt=1))
         assert commands.names == ["findAndModify", "find", "findAndModify"]
         assert commands.sent[1]["readConcern"] == {"level": "linearizable"}
 
