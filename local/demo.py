@@ -10,10 +10,9 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,32 +27,68 @@ from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
-from shop.emission import emit, sink
-from shop.errors import Unavailable
-from shop.process import settings as functions
-from shop.schema.events_pb2 import PaymentRequested
+from wire.delivery import DeliverySpec, Sender, UndeliveredError
+from wire.event import parse
+from wire.record import Record
 
 _SETTLED_WITHIN_S: Final = 30  # usually a tenth of a second; a first consumer group takes longer to form
 _STARTED_WITHIN_S: Final = 60
+_KAFKA_TIMEOUT_S: Final = 10
 _POLL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the shop is reached: over HTTP, and over the KafkaSink for a redelivery."""
+class Shop:
+    """Where it is reached: over HTTP, and by its Kafka and a KafkaSink for a redelivery."""
 
     url: str
     payments_url: str
     kafka_bootstrap_servers: str
 
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Return the offset behind the last record of each partition."""
+        return await asyncio.to_thread(self._ends, topic)
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        with self._consumer() as consumer:
+            partitions = consumer.list_topics(topic, timeout=_KAFKA_TIMEOUT_S).topics[topic].partitions
+            return {
+                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_KAFKA_TIMEOUT_S)[1]
+                for partition in partitions
+            }
+
+    async def payment(self, basket: str, begins: Mapping[int, int]) -> Record:
+        """Return the latest record of topic payments about a basket, behind these offsets."""
+        return await asyncio.to_thread(self._payment, basket, begins)
+
+    def _payment(self, basket: str, begins: Mapping[int, int]) -> Record:
+        ends = self._ends("payments")
+        with self._consumer() as consumer:
+            consumer.assign([TopicPartition("payments", partition, offset) for partition, offset in begins.items()])
+            count = sum(ends[partition] - begins[partition] for partition in begins)
+            records = map(Record.from_message, consumer.consume(count, timeout=_KAFKA_TIMEOUT_S))
+            of_basket = [record for record in records if dict(record.texts)["ce_id"].startswith(f"{basket}.")]
+        _expect(bool(of_basket), f"an event of basket {basket} in topic payments")
+        return of_basket[-1]
+
+    @contextlib.contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        servers = {"bootstrap.servers": self.kafka_bootstrap_servers, "group.id": "demo", "enable.auto.commit": False}
+        consumer = Consumer(servers)
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
 
 class Demo:
     """One customer, and what happens to them."""
 
-    def __init__(self, place: Place, http: aiohttp.ClientSession) -> None:
-        self._place = place
+    def __init__(self, shop: Shop, http: aiohttp.ClientSession, user: str) -> None:
+        self._shop = shop
         self._http = http
-        self._user = ""
+        self._user = user
+        self._begins: Mapping[int, int] = {}  # where this demo's events begin in topic payments
         self.step = ""
         """What it is showing; before the first step, nothing."""
 
@@ -64,7 +99,7 @@ class Demo:
             AssertionError: something was not charged exactly once.
 
         """
-        self._user = await self._new_user()
+        self._begins = await self._shop.ends("payments")
         self._show_step(f"1. {self._user} orders a basket: the calls of the shop that this one replaces")
         await self._post("/CreateUser", user=self._user)
         await self._post("/DepositCash", user=self._user, sum=100)
@@ -90,16 +125,15 @@ class Demo:
         await self._show(balance=90, log=["true", "false"])
 
         self._show_step("5. A top-up, and the event of the declined order again: what was declined stays declined")
-        event = await self._event(expensive)
         await self._post("/DepositCash", user=self._user, sum=1000)
-        await self._deliver_again(expensive, event)
+        await self._deliver_again(expensive)
         await self._show(balance=1090, log=["true", "false"])
 
         paid = (await self._get("/GetUser", quiet=True, user=self._user))["paid_baskets"]
         _expect(
             [(entry["basket"], entry["sum"]) for entry in paid] == [(basket, 10)], f"one charge of 10, found {paid}"
         )
-        _say(f"\n{self._user} ordered a basket 6 times, and its event was delivered 4 times or more: charged once")
+        _say(f"\n{self._user} ordered a basket 6 times, and its event was delivered at least 4 times: charged once")
 
     def _show_step(self, step: str) -> None:
         _say(f"\n{step}" if self.step else step)
@@ -111,14 +145,6 @@ class Demo:
             return "Nothing was ordered."
         return f"It ended in step {self.step[0]}; every number that it showed was right."
 
-    async def _new_user(self) -> str:
-        for number in itertools.count(1):
-            user = "Pavel" if number == 1 else f"Pavel {number}"
-            async with self._http.get(f"{self._place.url}/GetUser", params={"user": user}) as response:
-                if response.status == 404:
-                    return user
-        raise AssertionError
-
     async def _post(self, path: str, **fields: object) -> Any:
         return await self._call("POST", path, fields)
 
@@ -129,7 +155,7 @@ class Demo:
         await self._post("/Order", user=self._user, sum=sum_, basket=basket)
 
     async def _call(self, method: str, path: str, fields: dict[str, object], *, quiet: bool = False) -> Any:
-        async with self._http.request(method, self._place.url + path, json=fields) as response:
+        async with self._http.request(method, self._shop.url + path, json=fields) as response:
             answer = await response.json()
             _expect(response.status == 200, f"{method} {path} to be answered 200, not {response.status} {answer}")
             if not quiet:
@@ -159,43 +185,35 @@ class Demo:
         _expect(shown == balance, f"a balance of {balance}, not {shown}")
         _expect(listed == lines, f"the notifications {lines}, not {listed}")
 
-    async def _event(self, basket: str) -> PaymentRequested:
-        """Build the event of the latest order from what GetOrder says: it is the one that was sent, byte for byte."""
-        order = await self._get("/GetOrder", quiet=True, user=self._user, basket=basket)
-        return PaymentRequested(
-            user=self._user,
-            basket=basket,
-            number=order["number"],
-            attempt=order["attempt"],
-            sum=order["sum"],
-            ordered_at=datetime.fromisoformat(order["ordered_at"]),
-        )
-
-    async def _deliver_again(self, basket: str, event: PaymentRequested | None = None) -> None:
-        """Put the event into Kafka once more, and wait until billing has answered it once more."""
-        event = event or await self._event(basket)
-        before = await asyncio.to_thread(self._results)
-        functions.use(replace(functions.get(), sink=self._place.payments_url))
-        await emit.emit(event)
+    async def _deliver_again(self, basket: str) -> None:
+        """Send the event to its KafkaSink again, byte for byte, and wait until billing has answered it again."""
+        record = await self._shop.payment(basket, self._begins)
+        before = await self._shop.ends("results")
+        event = parse(record.texts, record.value, "ce_")
+        sender = Sender(self._shop.payments_url, "shop", DeliverySpec(retry=3))
+        try:
+            await sender.send(event, record.texts)
+        finally:
+            sender.close()
 
         async def is_answered() -> bool:
-            return await asyncio.to_thread(self._results) > before
+            return await self._shop.ends("results") != before
 
         await _until(is_answered, "billing's answer in topic results")
-        _say(f"   event {basket}.{event.attempt} again")
-
-    def _results(self) -> int:
-        """Count the records of topic results."""
-        consumer = Consumer({"bootstrap.servers": self._place.kafka_bootstrap_servers, "group.id": "demo"})
-        try:
-            partitions = consumer.list_topics("results", timeout=10).topics["results"].partitions
-            ends = (consumer.get_watermark_offsets(TopicPartition("results", each), timeout=10) for each in partitions)
-            return sum(high for _, high in ends)
-        finally:
-            consumer.close()
+        _say(f"   event {event.text('id')} again")
 
 
-async def _until(condition: Any, what: str) -> None:
+async def new_user(url: str, http: aiohttp.ClientSession) -> str:
+    """Return a name that no user of this shop has: Pavel, Pavel 2, and so on."""
+    for number in itertools.count(1):
+        user = "Pavel" if number == 1 else f"Pavel {number}"
+        async with http.get(f"{url}/GetUser", params={"user": user}) as response:
+            if response.status == 404:
+                return user
+    raise AssertionError
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     try:
         async with asyncio.timeout(_SETTLED_WITHIN_S):
             while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
@@ -210,52 +228,61 @@ def _expect(holds: bool, what: str) -> None:
 
 
 @asynccontextmanager
-async def place(http: aiohttp.ClientSession) -> AsyncIterator[Place]:
-    """Find the stack that runs in our folder, or run one of our own for as long as the block does; say which.
+async def own_shop() -> AsyncIterator[Shop]:
+    """Run a stack for as long as the block does, with data that nobody keeps."""
+    await aside(lambda: ensure_jars(_say))
+    with tempfile.TemporaryDirectory() as own:
+        async with Stack(Settings(port=0, folder=Path(own), mongodb_port=0, kafka_port=0, sink_port=0)) as stack:
+            yield Shop(stack.url, stack.sink_url("payments"), stack.kafka_bootstrap_servers)
+
+
+@asynccontextmanager
+async def shop_of(
+    home: Path,
+    http: aiohttp.ClientSession,
+    *,
+    own: Callable[[], AbstractAsyncContextManager[Shop]] = own_shop,
+    timeout_s: float = _STARTED_WITHIN_S,
+) -> AsyncIterator[Shop]:
+    """Find the stack that runs in a folder, or run one of our own for as long as the block does; say which.
 
     Raises:
-        SettingsError: the one in our folder does not answer.
+        SettingsError: the one in the folder does not answer.
 
     """
-    home = settings.folder(os.environ)
     if folder.runs(home):
-        found = await _place_of(home, http)
+        found = await _answering(home, http, timeout_s)
         _say(f"Using the stack in {home}, at {found.url}\n")
         yield found
         return
     _say(f"No stack runs in {home}: starting one for this demo (a few seconds)\n")
-    await aside(lambda: ensure_jars(_say))
-    with tempfile.TemporaryDirectory() as own:
-        async with Stack(Settings(port=0, folder=Path(own), mongodb_port=0, kafka_port=0, sink_port=0)) as stack:
-            yield Place(stack.url, stack.sink_url("payments"), stack.kafka_bootstrap_servers)
+    async with own() as started:
+        yield started
 
 
-async def _place_of(home: Path, http: aiohttp.ClientSession) -> Place:
+async def _answering(home: Path, http: aiohttp.ClientSession, timeout_s: float) -> Shop:
     """Return where the stack of a folder is, once it answers: it may just be starting."""
     told: dict[str, Any] = {}
     try:
-        async with asyncio.timeout(_STARTED_WITHIN_S):
+        async with asyncio.timeout(timeout_s):
             while True:
                 told = folder.addresses(home)
                 with contextlib.suppress(aiohttp.ClientError):
                     async with http.get(f"{told.get('url')}/List") as response:
                         if response.status == 200:
-                            return Place(told["url"], told["sinks"]["payments"], told["kafka_bootstrap_servers"])
+                            return Shop(told["url"], told["sinks"]["payments"], told["kafka_bootstrap_servers"])
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise SettingsError(
-            f"a stack runs in {home}, yet {told.get('url', 'it')} does not answer: look at {home / folder.LOGS}, "
-            "or stop it and start it anew (make run)"
+            f"a stack runs in {home}, but {told.get('url', 'it')} does not answer: see {home / folder.LOGS}, "
+            "or stop it and run `make run` again"
         ) from None
 
 
 async def _main(demos: list[Demo]) -> None:
-    async with aiohttp.ClientSession() as http, place(http) as found:
-        demos.append(Demo(found, http))
-        try:
-            await demos[0].run()
-        finally:
-            await sink.close()
+    async with aiohttp.ClientSession() as http, shop_of(settings.folder(os.environ), http) as shop:
+        demos.append(Demo(shop, http, await new_user(shop.url, http)))
+        await demos[0].run()
 
 
 def main() -> None:
@@ -265,8 +292,8 @@ def main() -> None:
         run(_main(demos), _say)
     except (AssertionError, SettingsError, ManifestError, PartFailedError) as failure:
         sys.exit(f"{failure}")
-    except (aiohttp.ClientError, KafkaException, Unavailable, TimeoutError) as failure:
-        sys.exit(f"the stack does not answer any more: {failure or type(failure).__name__}")
+    except (aiohttp.ClientError, KafkaException, UndeliveredError, TimeoutError) as failure:
+        sys.exit(f"the stack no longer answers: {failure or type(failure).__name__}")
     except Stopped as stopped:
         with contextlib.suppress(Stopped):
             _say(f"\nStopped: {stopped}. {demos[0].report() if demos else 'Nothing was ordered.'}")

@@ -1,4 +1,7 @@
-"""Envoy as the ingress: Knative's own routes by Host, and the HTTPRoute's paths on every other Host."""
+"""Envoy as the ingress: Knative's own routes by Host, and the HTTPRoute's paths on every other Host.
+
+What it answers by itself has the form of `Error` in docs/openapi.yaml, as each answer of a function has.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,8 @@ from local.servers.probe import answers
 
 _EXTENSIONS: Final = "type.googleapis.com/envoy.extensions"
 _NOT_FOUND: Final = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
+_NOT_REACHED: Final = ["UF", "UH", "UO"]  # response flags: refused, no server, too many waiting; nothing was sent on
+_UNKNOWN: Final = "the function gave no answer; the request may have taken effect: repeat it with the same key"
 
 
 def server(manifests: Manifests, ports: Mapping[str, int], port: int, folder: Path, log_file: Path) -> Server:
@@ -37,6 +42,7 @@ def bootstrap(manifests: Manifests, ports: Mapping[str, int], port: int) -> dict
             "ignore_port_in_host_matching": True,
             "virtual_hosts": _virtual_hosts(public, manifests.routes),
         },
+        "local_reply_config": {"mappers": _errors()},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
@@ -81,6 +87,36 @@ def _virtual_hosts(public: Sequence[Service], routes: Sequence[Route]) -> list[d
         for route in routes
     ]
     return [*by_host, no_service, {"name": "any", "domains": ["*"], "routes": [*by_path, _NOT_FOUND]}]
+
+
+def _errors() -> list[dict[str, Any]]:
+    """Say in JSON what went wrong; the first that fits is sent.
+
+    Retry-After promises that nothing was done, so it comes only when the function was not reached.
+    """
+    again = {"header": {"key": "Retry-After", "value": "1"}}
+    not_reached = _error(
+        {"response_flag_filter": {"flags": _NOT_REACHED}},
+        "unavailable",
+        "the function does not run at the moment; send the same request again",
+    )
+    return [
+        _error(_status("EQ", 404), "no_such_path", "no function answers at this host and path"),
+        {**not_reached, "headers_to_add": [again]},
+        _error(_status("GE", 500), "outcome_unknown", _UNKNOWN),
+        _error(_status("GE", 400), "malformed", "this is no HTTP/1.1 request, or its headers are too long"),
+    ]
+
+
+def _error(condition: Mapping[str, Any], code: str, message: str) -> dict[str, Any]:
+    body = json.dumps({"status": False, "message": message, "code": code})
+    text = {"text_format_source": {"inline_string": body}, "content_type": "application/json"}
+    return {"filter": condition, "body_format_override": text}
+
+
+def _status(operator: str, status: int) -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": "unused"}  # Envoy wants a name by which it could be changed
+    return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
 
 
 def _to(service: Service) -> dict[str, str]:

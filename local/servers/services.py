@@ -4,18 +4,19 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from local.manifests import Service
 from local.servers.parts import Server
 from local.servers.probe import answers
 
-_COMMAND: Final = [sys.executable, "-m", "shop.serve"]
-
 
 def server(service: Service, port: int, environment: Mapping[str, str], log_file: Path) -> Server:
-    """Return the process of one function, ready when its readiness probe is."""
-    return Server(_COMMAND, log_file, ready=lambda: answers(port, service.ready_path), environment=environment)
+    """Return the process of one function, ready when its readiness probe is.
+
+    It goes by FUNCTION_TARGET; the name at the end of the command is for people, who see in `ps` which function it is.
+    """
+    command = [sys.executable, "-m", "shop.serve", service.name]
+    return Server(command, log_file, ready=lambda: answers(port, service.ready_path), environment=environment)
 
 
 def environment(service: Service, port: int, mongodb_uri: str) -> dict[str, str]:

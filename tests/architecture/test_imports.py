@@ -46,7 +46,6 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
 FOLDERS = ("functions", "shop", "wire", "operate", "local")
 
 NOT_YET = {
-    "local.demo",
     "operate.databases",
     "operate.epochs",
     "operate.places",

@@ -19,7 +19,6 @@ NOT_YET = {
     "tests/functions/test_every_function.py",
     "tests/functions/test_keyless_deposit.py",
     "tests/knative/test_schemas.py",
-    "tests/local/test_demo.py",
     "tests/operate/test_databases.py",
     "tests/operate/test_dead_letters.py",
     "tests/operate/test_halfway.py",

@@ -35,6 +35,15 @@ async def call(customer: aiohttp.ClientSession, method: str, url: str, **body: o
         return answer.status, await answer.json() if answer.content_type == "application/json" else await answer.text()
 
 
+async def error(customer: aiohttp.ClientSession, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what a GET that went wrong tells a program: its status, the code, and whether it may be sent again."""
+    async with customer.get(url, headers=headers) as answer:
+        told = await answer.json()  # refuses what is not application/json
+        assert set(told) == {"status", "message", "code"}
+        assert told["status"] is False
+        return {"status": answer.status, "code": told["code"], "again": answer.headers.get("Retry-After")}
+
+
 async def status(customer: aiohttp.ClientSession, url: str, headers: Mapping[str, str] | None = None) -> int:
     """Return the status of a GET."""
     async with customer.get(url, headers=headers) as answer:
@@ -84,7 +93,8 @@ async def test_the_route_answers_its_paths_on_any_other_host(stack: Stack, custo
 @pytest.mark.parametrize("path", ["", "/", "/getbasket", "/GetBasket/", "/GetBasket/x", "/healthz", "/billing-handler"])
 async def test_other_paths_are_not_found(stack: Stack, customer: aiohttp.ClientSession, path: str) -> None:
     """The paths are exact."""
-    assert await status(customer, f"{stack.url}{path}?user=Ann") == 404
+    told = await error(customer, f"{stack.url}{path}?user=Ann")
+    assert told == {"status": 404, "code": "no_such_path", "again": None}
 
 
 @pytest.mark.parametrize("service", ["billing-handler", "order-handler", "notify-handler", "resend-orders", "unknown"])
@@ -92,7 +102,7 @@ async def test_a_cluster_local_service_is_not_found(
     stack: Stack, customer: aiohttp.ClientSession, service: str
 ) -> None:
     """A customer can forge no decision."""
-    assert await status(customer, f"{stack.url}/healthz", host(service)) == 404
+    assert (await error(customer, f"{stack.url}/healthz", host(service)))["code"] == "no_such_path"
 
 
 async def test_a_function_sees_the_environment_that_knative_gives(stack: Stack) -> None:
@@ -126,13 +136,39 @@ async def test_a_tick_reaches_its_function(stack: Stack) -> None:
 async def test_a_part_that_was_stopped_stays_down_until_it_is_started(
     stack: Stack, customer: aiohttp.ClientSession
 ) -> None:
-    """Envoy answers 503 for a function that is down."""
+    """Meanwhile the answer is in the form of a function's: nothing was done, and the request may be sent again."""
     await stack.stop_part("get-order")
     with pytest.raises(LookupError, match="get-order does not run"):
         stack.pid("get-order")
-    assert await status(customer, f"{stack.url}/GetOrder") == 503
+    told = await error(customer, f"{stack.url}/GetOrder")
+    assert told == {"status": 503, "code": "unavailable", "again": "1"}
     await stack.start_part("get-order")
     assert await status(customer, f"{stack.url}/GetOrder") == 400
+
+
+async def test_a_request_whose_function_is_killed_meanwhile_may_have_been_done(
+    stack: Stack, customer: aiohttp.ClientSession
+) -> None:
+    """So there is no Retry-After: it promises that a repeat without a key is safe."""
+    frozen = stack.pid("get-order")
+    os.kill(frozen, signal.SIGSTOP)
+    asked = asyncio.create_task(error(customer, f"{stack.url}/GetOrder"))
+    await asyncio.sleep(0.5)  # until it is with the function, which cannot tell
+    await stack.kill("get-order")
+    assert await asked == {"status": 503, "code": "outcome_unknown", "again": None}
+    await stack.wait_ready("get-order")
+
+
+async def test_what_is_no_http_is_refused_in_the_same_form(stack: Stack, customer: aiohttp.ClientSession) -> None:
+    """Headers that are too long reach no function."""
+    told = await error(customer, f"{stack.url}/GetOrder", {"X-Long": "x" * 70_000})
+    assert told == {"status": 431, "code": "malformed", "again": None}
+
+
+async def test_the_processes_of_the_functions_are_told_apart_by_their_command(stack: Stack) -> None:
+    """`ps` shows it."""
+    for service in stack.manifests.services:
+        assert command(stack.pid(service.name))[1:] == ["-m", "shop.serve", service.name]
 
 
 async def test_everything_comes_back_after_sigkill(stack: Stack, customer: aiohttp.ClientSession) -> None:
@@ -168,7 +204,8 @@ async def test_stacks_run_beside_each_other_with_their_own_settings(
         await eventually_said(said, "billing-handler", '"outcome": "paid"')
 
         os.kill(other.pid("get-order"), signal.SIGSTOP)
-        assert await status(customer, f"{other.url}/GetOrder") == 504
+        told = await error(customer, f"{other.url}/GetOrder")
+        assert told == {"status": 504, "code": "outcome_unknown", "again": None}
         os.kill(other.pid("get-order"), signal.SIGCONT)
         assert await status(customer, f"{other.url}/GetOrder") == 400
         pids = [other.pid(part) for part in ("mongod", "kafka", "envoy", "get-basket")]
@@ -265,6 +302,11 @@ def environment(pid: int) -> dict[str, str]:
     """Return the environment a process was started with."""
     variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(variable.split("=", 1) for variable in variables if variable)
+
+
+def command(pid: int) -> list[str]:
+    """Return the words a process was started with."""
+    return Path(f"/proc/{pid}/cmdline").read_text().removesuffix("\0").split("\0")
 
 
 def runs(pid: int) -> bool:
