@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from bson import ObjectId
 
-from operate import repair
+from operate import payments
 from operate.databases import Document
 from operate.histories import History
 from operate.payments import Payment
@@ -300,7 +300,7 @@ class _Check:
             return
         event: Payment | None = None
         if wrong == "undecided":
-            event = repair.requested(basket, self._epoch)
+            event = payments.requested(basket, self._epoch)
         elif wrong == "not settled":
             event = self._decision(basket["_id"], basket["attempt"])
         yield self._on_basket(wrong, basket["_id"], orders, event=event)
@@ -317,9 +317,9 @@ class _Check:
         """Return what billing has stored as decided of this very attempt, as it told it."""
         charge = self._charges.get(basket)
         if charge is not None:
-            return repair.paid(self._history.user, charge, self._epoch) if charge["attempt"] == attempt else None
+            return payments.paid(self._history.user, charge, self._epoch) if charge["attempt"] == attempt else None
         if (self._declined.get("basket"), self._declined.get("attempt")) == (basket, attempt):
-            return repair.declined(self._history.user, self._declined, self._epoch)
+            return payments.declined(self._history.user, self._declined, self._epoch)
         return None
 
     # -- the notifications

@@ -7,18 +7,14 @@ the one that it was emitted in.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
-from operate.cli.output import WrongUse, note, progress
 from operate.databases import Databases
+from operate.errors import WrongUse
 from operate.payments import Payment, payment
-from operate.places import SERVICES
+from operate.places import CONSUMERS
 from shop.messages import rfc3339
-from shop.state import EPOCH_ID
+from shop.state import EPOCH_ID, SERVICES
 from wire.recording import Recording
-
-SERVICE_OF: Final = {"billing-handler": "billing", "order-handler": "orders", "notify-handler": "notify"}
-"""The database that each consumer takes the epoch from."""
 
 
 @dataclass(frozen=True)
@@ -50,36 +46,67 @@ def disagreement(found: Mapping[str, Epoch]) -> str:
     return f"the databases are of different epochs: {told}; after a restore run python -m shop.setup --restored"
 
 
-def current(databases: Databases, consumer: str | None) -> int:
+def of_consumer(found: Mapping[str, Epoch], consumer: str | None) -> int:
     """Return the epoch that a consumer is in; of one that is not known by name, the latest."""
-    found = read(databases)
-    if different := disagreement(found):
-        note(different)
-    return found[SERVICE_OF[consumer]].number if consumer else max(epoch.number for epoch in found.values())
+    if consumer is None:
+        return max(epoch.number for epoch in found.values())
+    return found[CONSUMERS[consumer].service].number
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which events of a recording are sent: their numbers in the file."""
+    """Which events of a recording are sent."""
 
     numbers: list[int]
+    """Their numbers in the file."""
+
+    total: int
+    epoch: int | None
+    """The epoch that they come into; None when that is not known, or does not matter."""
+
     older: int
     """How many are of an older epoch, whether they are sent or not."""
 
-    left_out: bool
-    """Whether those are not sent, and there are some."""
+    newer: int
+    all_epochs: bool
+
+    @property
+    def left_out(self) -> int:
+        """Return how many are not sent."""
+        return 0 if self.all_epochs else self.older
+
+    @property
+    def remarks(self) -> list[str]:
+        """Say what is to be known before anything is sent."""
+        remarks = []
+        if self.older:
+            sent = "sent all the same" if self.all_epochs else "left out, unless --all-epochs is given"
+            remarks.append(
+                f"{self.older} of {self.total} events are of an older epoch than {self.epoch}, emitted before the "
+                f"databases were restored: every consumer refuses them; they are {sent}"
+            )
+        if self.newer:
+            newer = f"{self.newer} of {self.total} events are of a newer epoch than {self.epoch}"
+            remarks.append(f"{newer}: no consumer takes them yet")
+        return remarks
 
 
 def choose(
-    recording: Recording, now: int | None, *, all_epochs: bool, about: Callable[[Payment], None] = lambda _: None
+    recording: Recording,
+    epoch: int | None,
+    *,
+    all_epochs: bool,
+    about: Callable[[Payment], None] = lambda _: None,
+    step: Callable[[], None] = lambda: None,
 ) -> Chosen:
     """Read the whole recording, before anything of it is sent, and tell what each event that is kept is about.
 
     Args:
         recording: the events.
-        now: the epoch that they would come into; None when that is not known, or does not matter.
+        epoch: the one that they would come into; None when that is not known, or does not matter.
         all_epochs: keep what is of an older one.
         about: told of each payment.
+        step: called for each event.
 
     Raises:
         NotARecordingError: a line is no event.
@@ -88,26 +115,18 @@ def choose(
     """
     numbers: list[int] = []
     older = newer = 0
-    with progress("reading", len(recording)) as steps:
-        for number, event in enumerate(recording):
-            steps.done()
-            what = payment(event)
-            if what is not None and now is not None:
-                older += what.epoch < now
-                newer += what.epoch > now
-                if what.epoch < now and not all_epochs:
-                    continue
-            numbers.append(number)
-            if what is not None:
-                about(what)
-    if older:
-        sent = "they are sent all the same" if all_epochs else "they are left out, unless --all-epochs is given"
-        note(
-            f"{older} of {len(recording)} events are of an older epoch than {now}, emitted before the databases were "
-            f"restored: every consumer refuses them; {sent}"
-        )
-    if newer:
-        note(f"{newer} of {len(recording)} events are of a newer epoch than {now}: no consumer takes them yet")
+    for number, event in enumerate(recording):
+        step()
+        what = payment(event)
+        if what is not None and epoch is not None:
+            older += what.epoch < epoch
+            newer += what.epoch > epoch
+            if what.epoch < epoch and not all_epochs:
+                continue
+        numbers.append(number)
+        if what is not None:
+            about(what)
+    chosen = Chosen(numbers, len(recording), epoch, older, newer, all_epochs)
     if not numbers:
-        raise WrongUse(f"nothing of {recording.file} is left to send")
-    return Chosen(numbers, older, left_out=bool(older) and not all_epochs)
+        raise WrongUse(f"nothing of {recording.file} is left to send: {'; '.join(chosen.remarks)}")
+    return chosen

@@ -9,7 +9,7 @@ same, and a letter and its marks end together when the topic's retention passes.
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -17,18 +17,18 @@ from typing import Final
 from bson import ObjectId
 from confluent_kafka import Message
 
-from operate import epochs, topics
+from operate import epochs
 from operate.audit import tells_of
 from operate.databases import Databases, Document
 from operate.epochs import Epoch
 from operate.payments import Payment, payment
-from operate.places import Places
+from operate.places import CONSUMERS, DEAD_LETTERS, Places
+from operate.topics import Topics
 from shop.messages import event_id
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from wire.event import Event, NotAnEventError
 from wire.recording import recorded
 
-TOPIC: Final = "dead-letters"
 STATES: Final = ("waiting", "healed", "parked", "outdated")
 """Outdated is what was emitted before the databases were restored: its consumer refuses it, whoever sends it."""
 
@@ -108,6 +108,10 @@ class Letter:
             parked=later.parked or self.parked,
         )
 
+    def unparked(self) -> "Letter":
+        """Return it with its count begun anew, if it is parked."""
+        return replace(self, parked="", replays=0, later=0) if self.parked else self
+
     @property
     def refusals(self) -> int:
         """How often it was refused when it was redriven; a time of which nobody knows how it ended counts as one."""
@@ -146,6 +150,17 @@ class Letter:
         return f"{self.event.text('knativekafkapartition')}/{self.event.text('knativekafkaoffset')}"
 
 
+FIELDS: Final[Mapping[str, Callable[[Letter], str]]] = {
+    "consumer": lambda letter: letter.consumer,
+    "code": lambda letter: letter.code,
+    "reason": lambda letter: letter.reason,
+    "id": lambda letter: letter.event.text("id"),
+    "type": lambda letter: letter.event.text("type"),
+    "user": lambda letter: letter.about.user if letter.about else "",
+    "basket": lambda letter: letter.about.basket if letter.about else "",
+}
+"""What letters can be chosen by."""
+
 _COORDINATES: Final = ("knativekafkapartition", "knativekafkaoffset", "kafkatopic", "kafkakey")
 _FAILURE: Final = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 
@@ -170,10 +185,10 @@ def _without(event: Event, *names: str) -> Event:
     return Event({name: value for name, value in event.attributes.items() if name not in names}, event.data)
 
 
-def read(places: Places, since_ms: int | None = None) -> list[Letter]:
-    """Return the dead letters that the topic holds, in the order in which they first came, and which have healed."""
+def read(topics: Topics, places: Places, since_ms: int | None = None) -> list[Letter]:
+    """Return the dead letters that the topic holds, in the order in which they first came."""
     found: dict[tuple[object, ...], Letter] = {}
-    for message in topics.read(places.kafka, [TOPIC], since_ms):
+    for message in topics.read([DEAD_LETTERS], since_ms):
         try:
             event = recorded(message)
         except NotAnEventError:
@@ -181,8 +196,7 @@ def read(places: Places, since_ms: int | None = None) -> list[Letter]:
         letter = Letter.of(event, places, moment(message))
         known = found.get(letter.key)
         found[letter.key] = letter if known is None else known.with_mark(letter)
-    with Databases(places) as databases:
-        return list(judged(found.values(), databases))
+    return list(found.values())
 
 
 def moment(message: Message) -> datetime:
@@ -200,7 +214,7 @@ def judged(letters: Iterable[Letter], databases: Databases) -> Iterator[Letter]:
         batch = waiting[start : start + _AT_ONCE]
         stored = _Stored(databases, [letter.about for letter in batch if letter.about is not None])
         for letter in batch:
-            epoch = known[epochs.SERVICE_OF[letter.consumer]] if letter.known else Epoch()
+            epoch = known[CONSUMERS[letter.consumer].service] if letter.known else Epoch()
             is_older = letter.about is not None and letter.about.epoch < epoch.number
             yield replace(letter, healed=_is_healed(letter, stored), restored=epoch if is_older else None)
 

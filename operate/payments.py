@@ -1,17 +1,18 @@
-"""What our events say: read from a CloudEvent, and made into one."""
+"""What our events say: read from a CloudEvent, built from what the databases hold, and made into a CloudEvent again."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 
-from shop.messages import SOURCES, event_id, happened_at, rfc3339
-from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.messages import EVENTS, SOURCES, event_id, from_document, happened_at, rfc3339
+from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from wire.event import Event
 
 Payment = PaymentRequested | PaymentDecided
 
-_KINDS: Final = {kind.DESCRIPTOR.full_name: kind for kind in (PaymentRequested, PaymentDecided)}
+_KINDS: Final[Mapping[str, type[Payment]]] = {kind.DESCRIPTOR.full_name: kind for kind in EVENTS}
 
 
 def payment(event: Event) -> Payment | None:
@@ -20,9 +21,10 @@ def payment(event: Event) -> Payment | None:
     if kind is None:
         return None
     try:
-        return kind.FromString(event.data or b"")
+        about: Payment = kind.FromString(event.data or b"")
     except DecodeError:
         return None
+    return about
 
 
 def as_event(payment: Payment) -> Event:
@@ -38,3 +40,19 @@ def as_event(payment: Payment) -> Event:
         "partitionkey": quote(payment.user, safe=""),
     }
     return Event(attributes, payment.SerializeToString(deterministic=True))
+
+
+def requested(basket: Mapping[str, Any], epoch: int) -> PaymentRequested:
+    """Return the event of an ordered basket, as resend emits it."""
+    return from_document(PaymentRequested, basket, basket=basket["_id"], epoch=epoch)
+
+
+def paid(user: str, entry: Mapping[str, Any], epoch: int) -> PaymentDecided:
+    """Return the event of a charge, as billing emits it: from its entry in `paid_baskets` or in the archive."""
+    decided = {"outcome": PAID, "reason": None, "decided_at": entry["paid_at"]}
+    return from_document(PaymentDecided, entry, user=user, epoch=epoch, **decided)
+
+
+def declined(user: str, entry: Mapping[str, Any], epoch: int) -> PaymentDecided:
+    """Return the event of a decline that billing remembers."""
+    return from_document(PaymentDecided, entry, user=user, epoch=epoch, outcome=DECLINED)

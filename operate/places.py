@@ -1,29 +1,39 @@
 """Know where MongoDB, Kafka, the KafkaSinks and the functions are: on this machine by itself, elsewhere as told.
 
 A running stack (`make run`) leaves its addresses in `.stack/addresses.json`, so on one machine nothing has to be said.
-Flags and environment variables come first, and are all there is for a cluster. There is no other default: whatever
+Options and environment variables come first, and are all there is for a cluster. There is no other default: whatever
 listens on a well-known port may be somebody else's.
 """
 
-import json
-import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from local.folder import ADDRESSES, runs
-from local.settings import Settings
-from operate.cli.output import WrongUse, note
+from operate import stack
+from operate.errors import WrongUse
 from operate.urls import checked
+from shop.messages import TOPICS
+from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.state import SERVICES
 
-SERVICES: Final = ("orders", "billing", "notify")
 
-CONSUMERS: Final = {"billing-handler": "payments", "order-handler": "results", "notify-handler": "results"}
-"""The functions that take events, and the topic each of them takes its events from."""
+class Consumer(NamedTuple):
+    """A function that takes events: the topic it takes them from, and the service that it is of."""
 
-SINKS: Final = ("payments", "results", "dead-letters")
+    topic: str
+    service: str
+
+
+CONSUMERS: Final[Mapping[str, Consumer]] = {
+    "billing-handler": Consumer(TOPICS[PaymentRequested], "billing"),
+    "order-handler": Consumer(TOPICS[PaymentDecided], "orders"),
+    "notify-handler": Consumer(TOPICS[PaymentDecided], "notify"),
+}
+"""Said in the manifests; tests/operate/test_places.py holds this to them."""
+
+DEAD_LETTERS: Final = "dead-letters"
 
 
 class NotTold(WrongUse):
@@ -31,50 +41,48 @@ class NotTold(WrongUse):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where something is, and what says so: an option, a variable, a stack."""
+class Address:
+    """Where something is, or what it is called, and what says so: an option, a variable, a stack."""
 
     at: str
     by: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Places:
     """Where everything is, as far as it was told."""
 
-    mongodb: Mapping[str, Place]
+    mongodb: Mapping[str, Address]
     """By service: `orders`, `billing`, `notify`."""
 
-    brokers: Place | None
+    names: Mapping[str, Address]
+    """What databases are called that are not called like their service."""
+
+    brokers: Address | None
     """Kafka's bootstrap servers."""
 
     kafka_config: Mapping[str, str]
     """What else librdkafka is to know."""
 
-    sinks: Mapping[str, Place]
+    sinks: Mapping[str, Address]
     """The URLs of the KafkaSinks by name."""
 
-    functions: Mapping[str, Place]
+    functions: Mapping[str, Address]
     """The URLs of functions by name."""
 
-    stack: str
+    silent: str
     """Why the stack of this folder says nothing: empty when it runs."""
 
-    _said: bool = field(default=False, init=False)
-
     @property
-    def mongodb_uris(self) -> Mapping[str, str]:
-        """Return the URIs by service. Raises NotTold unless each is known."""
+    def databases(self) -> Mapping[str, Address]:
+        """Return the MongoDB of each service. Raises NotTold unless each is known."""
         for service in SERVICES:
             if service not in self.mongodb:
-                raise self._not_told(
-                    f"the MongoDB of {service}", f"--mongodb-uri, MONGODB_URI or {_uri_variable(service)}"
-                )
-        self._say()
-        return {service: place.at for service, place in self.mongodb.items()}
+                raise self._not_told(f"the MongoDB of {service}", f"--mongodb-uri, MONGODB_URI or {_uri(service)}")
+        return self.mongodb
 
     @property
-    def knows_mongodb(self) -> bool:
+    def knows_databases(self) -> bool:
         """Whether all three databases can be looked at."""
         return all(service in self.mongodb for service in SERVICES)
 
@@ -83,24 +91,21 @@ class Places:
         """Return the configuration of a librdkafka client. Raises NotTold when nothing says where Kafka is."""
         if self.brokers is None:
             raise self._not_told("Kafka", "--kafka or KAFKA_BOOTSTRAP_SERVERS")
-        self._say()
         return {**self.kafka_config, "bootstrap.servers": self.brokers.at}
 
     def function(self, name: str) -> str:
         """Return the URL of a consumer. Raises WrongUse when there is none of this name, or nothing says where."""
         if name not in CONSUMERS:
-            raise WrongUse(f"no function {name!r} takes events; name one of {', '.join(CONSUMERS)}, or give --to-url")
+            raise WrongUse(f"no function {name!r} takes events; use one of {', '.join(CONSUMERS)}, or --to-url")
         if name not in self.functions:
             how = "--to-url, or --function-url or FUNCTION_URL, a template such as http://{name}.shop.svc.cluster.local"
             raise self._not_told(name, how)
-        self._say()
         return self.functions[name].at
 
     def sink(self, name: str) -> str:
         """Return the URL of a KafkaSink. Raises NotTold when nothing says where it is."""
         if name not in self.sinks:
             raise self._not_told(f"the KafkaSink {name}", "--sink-url or SINK_URL, a template with {name} in it")
-        self._say()
         return self.sinks[name].at
 
     def consumer_at(self, url: str) -> str | None:
@@ -116,36 +121,25 @@ class Places:
         return host if host in CONSUMERS else None
 
     def _not_told(self, what: str, how: str) -> NotTold:
-        return NotTold(f"nothing says where {what} is: give {how}, or start a stack (make run); {self.stack}")
-
-    def _say(self) -> None:
-        """Tell once, before anything is looked at, what is looked at: who is in the wrong folder should see it."""
-        if not self._said:
-            self._said = True
-            note(f"looking at {self}")
+        return NotTold(f"nothing says where {what} is: use {how}, or start a stack (make run); {self.silent}")
 
     def __str__(self) -> str:
         parts: dict[str, list[str]] = {}  # by what says so
-        for place in dict.fromkeys(self.mongodb.values()):
-            services = [service for service in SERVICES if self.mongodb.get(service) == place]
+        for address in dict.fromkeys(self.mongodb.values()):
+            services = [service for service in SERVICES if self.mongodb.get(service) == address]
             whose = "" if len(services) == len(SERVICES) else f" of {' and '.join(services)}"
-            parts.setdefault(place.by, []).append(f"MongoDB {hosts(place.at)}{whose}")
+            parts.setdefault(address.by, []).append(f"MongoDB {hosts(address.at)}{whose}")
         if self.brokers is not None:
             parts.setdefault(self.brokers.by, []).append(f"Kafka {self.brokers.at}")
-        for what, places in (("KafkaSinks", self.sinks), ("functions", self.functions)):
-            if places:
-                parts.setdefault(next(iter(places.values())).by, []).append(what)
-        renamed = [f"{name}={os.environ[name]}" for name in map(_database_variable, SERVICES) if os.environ.get(name)]
+        for what, addresses in (("KafkaSinks", self.sinks), ("functions", self.functions)):
+            if addresses:
+                parts.setdefault(next(iter(addresses.values())).by, []).append(what)
         told = [f"{', '.join(what)} ({by})" for by, what in parts.items()]
-        return "; ".join(told + renamed)
+        return "; ".join(told + [f"{name.by}={name.at}" for name in self.names.values()])
 
 
-def _uri_variable(service: str) -> str:
+def _uri(service: str) -> str:
     return f"{service.upper()}_MONGODB_URI"
-
-
-def _database_variable(service: str) -> str:
-    return f"{service.upper()}_DATABASE"
 
 
 def hosts(uri: str) -> str:
@@ -154,126 +148,119 @@ def hosts(uri: str) -> str:
 
 
 def find(
+    environment: Mapping[str, str],
+    *,
     mongodb_uri: str | None = None,
     kafka: str | None = None,
-    kafka_config: Path | None = None,
+    kafka_config: str | None = None,
     sink_url: str | None = None,
     function_url: str | None = None,
-    *,
-    by_environment: Collection[str] = (),
 ) -> Places:
-    """Put together what was said, what the environment says and what the stack on this machine says.
+    """Put together what options say, what the environment says and what the stack on this machine says.
 
     A stack counts as a whole or not at all: the orders of one shop are never held against the topics of another.
 
     Args:
+        environment: what says the rest.
         mongodb_uri: the MongoDB of all services whose own variable is not set.
         kafka: bootstrap servers.
         kafka_config: a file of properties.
         sink_url: a template.
         function_url: a template.
-        by_environment: which of the above come from environment variables, not from options.
 
     Raises:
         WrongUse: a file or a template cannot be used.
 
     """
 
-    def by(option: str, variable: str) -> str:
-        return variable if option.removeprefix("--").replace("-", "_") in by_environment else option
+    def said(option: str, variable: str, value: str | None = None) -> Address | None:
+        """Return what an option says, or else its variable."""
+        return _first([(value, option), (environment.get(variable), variable)])
 
-    folder = Path(os.environ.get("LOCAL_DIR") or Settings.folder).absolute()
-    properties = _properties(kafka_config) if kafka_config else {}
-    brokers = [
-        (kafka, by("--kafka", "KAFKA_BOOTSTRAP_SERVERS")),
-        (properties.get("bootstrap.servers"), str(kafka_config)),
-    ]
-    all_of_mongodb = [(mongodb_uri, by("--mongodb-uri", "MONGODB_URI"))]
-    of_each = {service: (os.environ.get(name), name) for service in SERVICES for name in [_uri_variable(service)]}
-    stack, silent = _stack(folder)
-    for told, what in (([*of_each.values(), *all_of_mongodb], "mongodb_uri"), (brokers, "kafka_bootstrap_servers")):
-        for at, says in told:
-            if at and stack and hosts(at) != hosts(stack.get(what, "")):
-                stack, silent = {}, f"the stack in {folder} is of another shop than {says}, so it is left aside"
+    def of_each(variable: str) -> dict[str, Address | None]:
+        names = {service: f"{service.upper()}_{variable}" for service in SERVICES}
+        return {service: said(name, name) for service, name in names.items()}
+
+    mongodb = of_each("MONGODB_URI")
+    of_all = said("--mongodb-uri", "MONGODB_URI", mongodb_uri)
+    config = said("--kafka-config", "KAFKA_CONFIG", kafka_config)
+    properties = _properties(config) if config else {}
+    brokers = said("--kafka", "KAFKA_BOOTSTRAP_SERVERS", kafka)
+    if brokers is None and config is not None:
+        brokers = _first([(properties.get("bootstrap.servers"), config.at)])
+
+    folder = Path(environment.get("LOCAL_DIR") or stack.FOLDER).absolute()
+    addresses, silent = stack.addresses(folder)
+    for told, its_own in (
+        *((each, "mongodb_uri") for each in (*mongodb.values(), of_all)),
+        (brokers, "kafka_bootstrap_servers"),
+    ):
+        if told and addresses and hosts(told.at) != hosts(addresses.get(its_own, "")):
+            addresses, silent = {}, f"the stack in {folder} is of another shop than {told.by}, so it is left aside"
     in_stack = f"the stack in {folder}"
-    brokers.append((stack.get("kafka_bootstrap_servers"), in_stack))
-    all_of_mongodb.append((stack.get("mongodb_uri"), in_stack))
-    mongodb = {service: _first([of_each[service], *all_of_mongodb]) for service in SERVICES}
+    of_all = of_all or _first([(addresses.get("mongodb_uri"), in_stack)])
+    brokers = brokers or _first([(addresses.get("kafka_bootstrap_servers"), in_stack)])
     return Places(
-        mongodb={service: place for service, place in mongodb.items() if place is not None},
-        brokers=_checked_brokers(_first(brokers)),
+        mongodb=_known({service: own or of_all for service, own in mongodb.items()}),
+        names=_known(of_each("DATABASE")),
+        brokers=_checked_brokers(brokers),
         kafka_config=properties,
-        sinks=_each(sink_url, by("--sink-url", "SINK_URL"), SINKS) or _at(stack.get("sinks"), in_stack),
-        functions=_each(function_url, by("--function-url", "FUNCTION_URL"), CONSUMERS)
-        or _at(stack.get("functions"), in_stack),
-        stack=silent,
+        sinks=_each(said("--sink-url", "SINK_URL", sink_url), (*TOPICS.values(), DEAD_LETTERS))
+        or _at(addresses.get("sinks"), in_stack),
+        functions=_each(said("--function-url", "FUNCTION_URL", function_url), CONSUMERS)
+        or _at(addresses.get("functions"), in_stack),
+        silent=silent,
     )
 
 
-def _first(said: Iterable[tuple[str | None, str]]) -> Place | None:
-    """Return the first place that anything says."""
-    return next((Place(at, by) for at, by in said if at), None)
+def _first(said: Iterable[tuple[str | None, str]]) -> Address | None:
+    """Return the first address that anything says."""
+    return next((Address(at, by) for at, by in said if at), None)
 
 
-def _at(urls: Mapping[str, str] | None, by: str) -> dict[str, Place]:
-    return {name: Place(url, by) for name, url in (urls or {}).items()}
+def _known(found: Mapping[str, Address | None]) -> dict[str, Address]:
+    return {name: address for name, address in found.items() if address is not None}
 
 
-def _stack(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return the addresses of the stack that runs in a folder; else none, and why."""
-    if not runs(folder):
-        return {}, f"no stack runs in {folder}"
-    file = folder / ADDRESSES
-    try:
-        addresses: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        _check_addresses(addresses)
-    except FileNotFoundError:
-        return {}, f"the stack in {folder} has not said yet where it is"
-    except (ValueError, RecursionError, AttributeError, TypeError) as error:
-        raise WrongUse(f"{file} cannot be read: {error}; start the stack anew (make run)") from error
-    return addresses, ""
+def _at(urls: Mapping[str, str] | None, by: str) -> dict[str, Address]:
+    return {name: Address(url, by) for name, url in (urls or {}).items()}
 
 
-def _check_addresses(addresses: Any) -> None:
-    """Raise for what is not laid out as a stack does it."""
-    urls = [*addresses.get("sinks", {}).values(), *addresses.get("functions", {}).values()]
-    for each in (addresses.get("mongodb_uri", ""), addresses.get("kafka_bootstrap_servers", ""), *urls):
-        if not isinstance(each, str):
-            raise TypeError(f"{each!r} is no address")
-
-
-def _each(template: str | None, by: str, names: Iterable[str]) -> dict[str, Place]:
+def _each(template: Address | None, names: Iterable[str]) -> dict[str, Address]:
     if template is None:
         return {}
-    if "{name}" not in template:
-        raise WrongUse(f"{by} {template!r} must be a template with {{name}} in it")
-    return {name: Place(checked(template.replace("{name}", name), by), by) for name in names}
+    if "{name}" not in template.at:
+        raise WrongUse(f"{template.by} {template.at!r} must be a template with {{name}} in it")
+    urls = {name: template.at.replace("{name}", name) for name in names}
+    return {name: Address(checked(url, template.by), template.by) for name, url in urls.items()}
 
 
-def _properties(file: Path) -> dict[str, str]:
+def _properties(config: Address) -> dict[str, str]:
     """Read `name=value` lines, as Kafka's own tools do. Raises WrongUse for what is none."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = Path(config.at).read_text(encoding="utf-8")
+    except OSError as error:
+        raise WrongUse(f"{config.by} {config.at}: {error.strerror}") from error
     except UnicodeError as error:
-        raise WrongUse(f"{file} is not UTF-8: {error}") from error
+        raise WrongUse(f"{config.at} is not UTF-8: {error}") from error
     properties = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if line and not line.startswith("#"):
             name, found, value = line.partition("=")
             if not (found and name.strip()):
-                raise WrongUse(f"{file}, line {number}: {line[:80]!r} is not name=value")
+                raise WrongUse(f"{config.at}, line {number}: {line[:80]!r} is not name=value")
             properties[name.strip()] = value.strip()
     return properties
 
 
-def _checked_brokers(place: Place | None) -> Place | None:
+def _checked_brokers(brokers: Address | None) -> Address | None:
     """Raise WrongUse for a port that is none: librdkafka takes it for 0."""
-    for server in place.at.split(",") if place else ():
+    for server in brokers.at.split(",") if brokers else ():
         host, found, port = server.strip().rpartition("://")[2].rpartition(":")
         if (
             found
             and not server.endswith("]")
             and not (host and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16)
         ):
-            raise WrongUse(f"{place.by if place else ''} {server!r} is not host:port")
-    return place
+            raise WrongUse(f"{brokers.by if brokers else ''} {server!r} is not host:port")
+    return brokers

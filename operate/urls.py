@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from operate.cli.output import WrongUse
+from operate.errors import WrongUse
 
 PORTS: Final = {"http": 80, "https": 443}
 """The schemes that can be spoken, and the port of each."""

@@ -1,13 +1,13 @@
 """Run `orders`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from operate import places
 from operate.cli import dead_letters, event, replay, verify
-from operate.cli.output import Verbs
+from operate.cli.options import Surroundings
+from operate.cli.output import Verbs, note
+from operate.places import find
 
 app = typer.Typer(
     cls=Verbs,
@@ -25,47 +25,47 @@ def orders(
     mongodb_uri: Annotated[
         str | None,
         typer.Option(
-            envvar="MONGODB_URI",
-            show_envvar=True,
             help="The MongoDB of all three databases. ORDERS_MONGODB_URI, BILLING_MONGODB_URI and NOTIFY_MONGODB_URI "
-            "name one each.",
+            "name one each.  [env var: MONGODB_URI]",
         ),
     ] = None,
     kafka: Annotated[
-        str | None, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Kafka's bootstrap servers.")
+        str | None, typer.Option(help="Kafka's bootstrap servers.  [env var: KAFKA_BOOTSTRAP_SERVERS]")
     ] = None,
     kafka_config: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            envvar="KAFKA_CONFIG",
-            exists=True,
-            dir_okay=False,
-            help="A file of name=value lines for librdkafka: security.protocol, sasl.username and the like.",
+            metavar="<file>",
+            help="A file of name=value lines for librdkafka: security.protocol, sasl.username and the like.  "
+            "[env var: KAFKA_CONFIG]",
         ),
     ] = None,
     sink_url: Annotated[
-        str | None,
-        typer.Option(envvar="SINK_URL", help="Where KafkaSinks are, with {name} in it."),
+        str | None, typer.Option(help="Where the KafkaSinks are, with {name} in it.  [env var: SINK_URL]")
     ] = None,
     function_url: Annotated[
-        str | None,
-        typer.Option(envvar="FUNCTION_URL", help="Where functions are, with {name} in it."),
+        str | None, typer.Option(help="Where the functions are, with {name} in it.  [env var: FUNCTION_URL]")
     ] = None,
 ) -> None:
     """Replay, redrive and verify: what happened to every order, and proof of it.
 
-    With a stack running on this machine (make run) no option is needed. Each verb says on standard error what it looks
-    at, and refuses when nothing says what. The options below are taken before and after the verb.
+    If a stack runs on this machine (make run), no option is needed. Each verb prints on standard error what it looks
+    at, and fails if it cannot know. The options below can be given before or after the verb.
 
     Exit codes: 0 fine, 1 the check failed, 2 wrong use, or something cannot be reached, 130 interrupted.
     """
-    by_environment = {name for name in ctx.params if _from_environment(ctx, name)}
-    ctx.obj = places.find(mongodb_uri, kafka, kafka_config, sink_url, function_url, by_environment=by_environment)
-
-
-def _from_environment(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "ENVIRONMENT"
+    surroundings: Surroundings = ctx.obj or Surroundings()
+    ctx.obj = surroundings.open(
+        find(
+            surroundings.environment,
+            mongodb_uri=mongodb_uri,
+            kafka=kafka,
+            kafka_config=kafka_config,
+            sink_url=sink_url,
+            function_url=function_url,
+        ),
+        note,
+    )
 
 
 app.add_typer(event.app, name="event")

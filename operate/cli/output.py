@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
-import aiohttp
 import typer
 from confluent_kafka import KafkaException
 from pymongo.errors import ConfigurationError, InvalidName, OperationFailure, PyMongoError
@@ -21,21 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from operate.errors import NotReachable, WrongUse
 from wire.recording import NotARecordingError
 
 CHECK_FAILED: Final = 1
 WRONG_USE: Final = 2
-"""Also for what cannot be reached: nothing was found out."""
+"""Also for what cannot be reached: the result is unknown."""
 
 _errors = Console(stderr=True)
-
-
-class WrongUse(Exception):
-    """The command cannot do this; the text says what to give instead."""
-
-
-class NotReachable(Exception):
-    """MongoDB, Kafka, a sink or a function does not answer."""
 
 
 class Verbs(TyperGroup):
@@ -103,15 +95,13 @@ def _explained(error: Exception) -> str:
             return f"MongoDB does not answer: {without_topology(error)}"
         case KafkaException():
             return f"Kafka does not answer: {error.args[0].str() if error.args else error}"
-        case aiohttp.ClientError():
-            return f"not reachable: {error}"
         case OSError():
             return f"{error.strerror}: {error.filename}" if error.filename else str(error)
         case UnicodeError():
             return f"this is not UTF-8: {error}"
         case _:
             traceback.print_exception(error)
-            return "the above is a bug in this command; nothing was found out"
+            return "the above is a bug in this command; the result is unknown"
 
 
 _NOISE: Final = re.compile(
@@ -139,12 +129,18 @@ def show_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def show_lines(lines: Iterable[str]) -> None:
+    """Print lines of text."""
+    for line in lines:
+        typer.echo(line)
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings, each column as wide as its widest cell."""
     lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        show_lines(["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()])
 
 
 def note(message: str) -> None:

@@ -4,9 +4,10 @@ from proof.mutants.mutant import Mutant
 
 _TOPICS = "tests/operate/test_topics.py"
 _DATABASES = "tests/operate/test_databases.py"
-_SENDING = "tests/operate/test_sending.py"
+_SENDING = "tests/operate/test_deliver.py"
 _DELIVERY = "tests/wire/test_delivery.py"
-_STATE = "tests/operate/test_state.py"
+_STATE = "tests/operate/test_difference.py"
+_REPLAY = "tests/operate/test_replay.py"
 _EPOCHS = "tests/operate/test_epochs.py"
 _HALFWAY = "tests/operate/test_halfway.py"
 _WRONG = "tests/operate/test_wrong_use.py"
@@ -46,8 +47,8 @@ MUTANTS = (
     _in(
         "topics",
         "a silent Kafka is the end",
-        "            if first is None:\n                raise NotReachable(",
-        "            if first is None:\n                return\n                raise NotReachable(",
+        "                if first is None:\n                    raise NotReachable(",
+        "                if first is None:\n                    return\n                    raise NotReachable(",
         _TOPICS,
     ),
     _in("topics", "a group waits for what retention took", "max(place.offset, low)", "place.offset", _TOPICS),
@@ -63,7 +64,7 @@ MUTANTS = (
     # --- what is sent
     _in("delivery", "a conflict is not tried again", "(404, 408, 409, 429)", "(404, 408, 429)", _DELIVERY),
     _in("delivery", "a server's error is not tried again", "status >= 500", "status > 500", _DELIVERY),
-    _in("sending", "a redirection is a success", "self.status < 300", "self.status < 400", _SENDING),
+    _in("deliver", "a redirection is a success", "self.status < 300", "self.status < 400", _SENDING),
     _in(
         "delivery",
         "what gave no answer is refused",
@@ -78,10 +79,10 @@ MUTANTS = (
         "",
         _DELIVERY,
     ),
-    _in("sending", "an event is tried thrice", "DeliverySpec(retry=3", "DeliverySpec(retry=2", _SENDING),
-    _in("sending", "retries follow at once", "backoff_delay_s=0.1", "backoff_delay_s=0.0", _SENDING),
+    _in("deliver", "an event is tried thrice", "DeliverySpec(retry=3", "DeliverySpec(retry=2", _SENDING),
+    _in("deliver", "retries follow at once", "backoff_delay_s=0.1", "backoff_delay_s=0.0", _SENDING),
     _in(
-        "sending",
+        "deliver",
         "a target that is gone is tried with each",
         "            if answer.status is None:\n                await target.reach()\n",
         "",
@@ -90,30 +91,34 @@ MUTANTS = (
     _in(
         "epochs",
         "events of before a restore are sent",
-        "what.epoch < now and not all_epochs",
+        "what.epoch < epoch and not all_epochs",
         "what.epoch < 0 and not all_epochs",
         _EPOCHS,
     ),
     _in(
         "epochs",
         "events of this epoch are left out",
-        "what.epoch < now and not all_epochs",
-        "what.epoch <= now and not all_epochs",
+        "what.epoch < epoch and not all_epochs",
+        "what.epoch <= epoch and not all_epochs",
         _EPOCHS,
     ),
     _in(
-        "epochs", "nobody can send what is refused", "what.epoch < now and not all_epochs", "what.epoch < now", _EPOCHS
+        "epochs",
+        "nobody can send what is refused",
+        "what.epoch < epoch and not all_epochs",
+        "what.epoch < epoch",
+        _EPOCHS,
     ),
-    _in("epochs", "events of before a restore are not counted", "older += what.epoch < now", "older += 0", _EPOCHS),
+    _in("epochs", "events of before a restore are not counted", "older += what.epoch < epoch", "older += 0", _EPOCHS),
     _in(
         "epochs",
         "each consumer is in the latest epoch",
-        "return found[SERVICE_OF[consumer]].number if consumer else max",
-        "return max",
+        "    return found[CONSUMERS[consumer].service].number",
+        "    return max(epoch.number for epoch in found.values())",
         _EPOCHS,
     ),
-    _in("epochs", "a URL is in the oldest epoch", "else max(epoch.number", "else min(epoch.number", _EPOCHS),
-    _in("cli/event", "a new event is of an old epoch", "        about.epoch = epoch\n", "        pass\n", _EPOCHS),
+    _in("epochs", "a URL is in the oldest epoch", "return max(epoch.number", "return min(epoch.number", _EPOCHS),
+    _in("send", "a new event is of an old epoch", "        about.epoch = epoch\n", "        pass\n", _EPOCHS),
     _in(
         "cli/event",
         "sending nothing but what was refused is fine",
@@ -123,90 +128,99 @@ MUTANTS = (
     ),
     # --- what a replay says
     _in(
-        "state",
+        "difference",
         "a claim of resend is a difference",
         "    if RESEND_FIELD in raw:\n        kept",
         "    if False:\n        kept",
         _STATE,
     ),
-    _in("state", "a basket that is due counts", "if each.at <= now", "if each.at < now", _STATE),
+    _in("difference", "a basket that is due counts", "if each.at <= now", "if each.at < now", _STATE),
     _in(
-        "state",
+        "difference",
         "the user of a basket that is due counts",
         '                ("billing.users", each.user),\n',
         "",
         _STATE,
     ),
     _in(
-        "state",
+        "difference",
         "archives are not compared",
         '        yield "billing", "paid_baskets", "user", self.users\n',
         "",
         _STATE,
     ),
     _in(
-        "state",
+        "difference",
         "notifications are not compared",
         '        yield "notify", "notifications", "_id", self.requested | self.decided\n',
         "",
         _STATE,
     ),
     _in(
-        "state",
+        "difference",
         "what was made is no difference",
         "WHERE a.moment = 'after' AND b.key IS NULL",
         "WHERE a.moment = 'after' AND b.key IS NULL AND 0",
         _STATE,
     ),
     _in(
-        "state",
+        "difference",
         "a second charge is a first one",
         'meanings.append(f"charged AGAIN for {what}")',
         'meanings.append(f"charged for {what}")',
         _STATE,
     ),
-    _in("state", "a decline is an effect like others", 'in ("declined", "open", "notified declined")', "in ()", _STATE),
-    _in("cli/replay", "a replay goes through the file once", "events * (2 if twice else 1)", "events * 1", _STATE),
     _in(
-        "cli/replay",
+        "difference",
+        "a decline is an effect like others",
+        'in ("declined", "open", "notified declined")',
+        "in ()",
+        _STATE,
+    ),
+    _in("replay", "a replay goes through the file once", "events * (2 if self.twice else 1)", "events * 1", _REPLAY),
+    _in(
+        "replay",
         "what was given up is rejected",
         "        if answer.later:\n            self.failed += 1",
         "        if answer.later:\n            self.rejected += 1",
-        _STATE,
+        _REPLAY,
     ),
     _in(
-        "cli/replay",
+        "replay",
         "an expectation that is not met is fine",
         "            if name in found:\n                yield from",
         "            if name in found and False:\n                yield from",
-        _STATE,
+        _REPLAY,
     ),
     _in(
         "cli/replay",
         "what was delivered before it stopped is not said",
-        '                if target.begun:\n                    outcome.show(json, "stopped")\n',
+        (
+            "                if target.begun:\n"
+            "                    _show(replayed, _stopped(replayed), replayed.as_json(stopped=True), json=json)\n"
+        ),
         "",
         _HALFWAY,
     ),
     # --- what is looked at, and what the exit code says
     _in(
-        "places",
+        "stack",
         "a stack that has ended is looked at",
-        "    if not runs(folder):",
+        "    if not _is_held(folder / _LOCK):",
         "    if not folder.exists():",
         "tests/operate/test_places.py::test_what_a_stopped_stack_has_left_is_not_believed",
     ),
     _in(
         "places",
         "one shop's orders go through another's topics",
-        'if at and stack and hosts(at) != hosts(stack.get(what, "")):',
+        'if told and addresses and hosts(told.at) != hosts(addresses.get(its_own, "")):',
         "if False:",
         "tests/operate/test_places.py::test_a_stack_counts_as_a_whole_or_not_at_all",
     ),
     _in(
-        "places",
+        "running",
         "what is looked at is not said",
-        '            note(f"looking at {self}")\n',
+        '            self.tell(f"looking at {self.places}")\n',
         "            pass\n",
         f"{_WRONG}::test_the_common_options_are_taken_before_and_after_the_verb",
     ),
@@ -246,7 +260,7 @@ MUTANTS = (
         f"{_WRONG}::test_what_is_looked_at_is_said_with_what_says_so",
     ),
     _in(
-        "cli/event",
+        "record",
         "a recording empties the former one",
         'beside = file.parent / f".{secrets.token_hex(8)}.part"',
         "beside = file.parent / file.name; file.unlink(missing_ok=True)",

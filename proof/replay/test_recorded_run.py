@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from local.servers.mongodb import Mongod
-from operate import sending
 from proof.replay.kept import PAYMENTS, RESULTS, load_state
 from shop import mongo
-from tests.operate.command import Orders, Run, write
+from tests.operate.command import Orders, Run, hasty, write
 from tests.support.processes import shop_serve
 from tests.support.sink import Sink
 
@@ -108,11 +107,9 @@ async def test_an_edited_event_is_rejected_and_changes_nothing(orders: Orders, m
         assert "no delivery was accepted" in run.err
 
 
-async def test_a_delivery_that_fails_proves_nothing(
-    orders: Orders, mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_delivery_that_fails_proves_nothing(orders: Orders, mongod: Mongod, tmp_path: Path) -> None:
     """A sink that takes no event: each decision is retried, given up and counted; exit code 1."""
-    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.01))
+    orders = orders.opened(hasty)
     one = tmp_path / "one.ndjson"
     one.write_text(PAYMENTS.read_text().splitlines()[0])
     refusing = Sink(answers=[503] * 8)

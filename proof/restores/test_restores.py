@@ -113,7 +113,7 @@ async def test_all_three_databases_are_restored_as_of_one_moment(world: World) -
     assert await world.status(basket) == "paid"
     assert await world.client.balance() == 1000 - 60 - 20
     assert world.letters == []
-    assert "OK: no problems found" in await world.run(blocks(ALL, "sh")[1])
+    assert "; no problems found" in await world.run(blocks(ALL, "sh")[1])
     assert await world.kinds() == []
     for event in lost:
         await world.bring(event)

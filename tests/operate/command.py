@@ -2,14 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
 from operate.cli.__main__ import app
+from operate.cli.options import Surroundings
+from operate.places import Places, find
+from operate.running import RunningShop
+from wire.delivery import DeliverySpec
 
 
 @dataclass(frozen=True)
@@ -26,27 +30,42 @@ class Run:
         return json.loads(self.out)
 
 
-_VARIABLES = (
-    *("MONGODB_URI", "ORDERS_MONGODB_URI", "BILLING_MONGODB_URI", "NOTIFY_MONGODB_URI", "KAFKA_BOOTSTRAP_SERVERS"),
-    *("KAFKA_CONFIG", "SINK_URL", "FUNCTION_URL", "LOCAL_DIR"),
-)
+Opening = Callable[[Places, Callable[[str], None]], RunningShop]
+"""How a shop is opened at its places, and what tells of it."""
 
 
+def hasty(places: Places, tell: Callable[[str], None]) -> RunningShop:
+    """Open a shop without much patience: retries follow at once, and who is away is soon known to be."""
+    retries = DeliverySpec(retry=3, backoff_delay_s=0.001)
+    return RunningShop(places, tell, retries, selection_timeout_ms=200, connect_timeout_s=0.2)
+
+
+@dataclass(frozen=True)
 class Orders:
     """The `orders` command, in an environment that says no more than this about where things are."""
 
-    def __init__(self, environment: Mapping[str, str | None]) -> None:
-        self._environment: dict[str, str | None] = {**dict.fromkeys(_VARIABLES), "COLUMNS": "200", **environment}
+    environment: Mapping[str, str]
+    opening: Opening = RunningShop
 
     def told(self, **environment: str) -> "Orders":
         """Return the command in an environment that says more."""
-        return Orders({**self._environment, **environment})
+        return replace(self, environment={**self.environment, **environment})
+
+    def opened(self, opening: Opening) -> "Orders":
+        """Return the command with another way to open a shop."""
+        return replace(self, opening=opening)
+
+    def shop(self) -> RunningShop:
+        """Open the shop that the command looks at."""
+        return self.opening(find(self.environment), lambda _: None)
 
     async def __call__(self, *arguments: object) -> Run:
         """Run it to its end. It has an event loop of its own, hence the thread."""
-        result = await asyncio.to_thread(
-            CliRunner().invoke, app, [str(argument) for argument in arguments], env=self._environment
-        )
+        return await asyncio.to_thread(self._run, *arguments)
+
+    def _run(self, *arguments: object) -> Run:
+        surroundings = Surroundings(self.environment, self.opening)
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], obj=surroundings)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert "Traceback" not in result.stderr, result.stderr

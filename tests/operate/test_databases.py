@@ -9,32 +9,28 @@ from pymongo.read_concern import ReadConcern
 from local.servers.mongodb import Mongod
 from operate.databases import Databases
 from operate.places import find
+from operate.running import RunningShop
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide this machine's environment."""
-    for service in ("ORDERS", "BILLING", "NOTIFY"):
-        monkeypatch.delenv(f"{service}_MONGODB_URI", raising=False)
-        monkeypatch.delenv(f"{service}_DATABASE", raising=False)
+def opened(**environment: str) -> Databases:
+    """Open the databases that an environment names."""
+    return RunningShop(find(environment)).databases()
 
 
 @pytest.mark.parametrize("service", ["orders", "billing", "notify"])
 def test_no_uri_weakens_a_read(service: str) -> None:
     """What rolls back, or is stale, would be told as known."""
-    places = find("mongodb://127.0.0.1:1/?readConcernLevel=local&readPreference=secondary")
-    with Databases(places) as databases:
+    with opened(MONGODB_URI="mongodb://127.0.0.1:1/?readConcernLevel=local&readPreference=secondary") as databases:
         collection = databases.collection(service, "users")
         assert collection.read_concern == ReadConcern("majority")
         assert collection.read_preference == ReadPreference.PRIMARY
         assert collection.database.name == service
 
 
-def test_each_service_may_have_its_own_mongodb_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_service_may_have_its_own_mongodb_and_name() -> None:
     """And they are not mixed up."""
-    monkeypatch.setenv("BILLING_MONGODB_URI", "mongodb://127.0.0.1:2")
-    monkeypatch.setenv("BILLING_DATABASE", "money")
-    with Databases(find("mongodb://127.0.0.1:1")) as databases:
+    billing = {"BILLING_MONGODB_URI": "mongodb://127.0.0.1:2", "BILLING_DATABASE": "money"}
+    with opened(MONGODB_URI="mongodb://127.0.0.1:1", **billing) as databases:
         found = {service: databases.collection(service, "x").database for service in ("orders", "billing", "notify")}
         assert {service: database.name for service, database in found.items()} == {
             "orders": "orders",
@@ -46,5 +42,5 @@ def test_each_service_may_have_its_own_mongodb_and_name(monkeypatch: pytest.Monk
 
 async def test_the_time_is_the_one_of_the_database(shop: None, mongod: Mongod) -> None:
     """Resend goes by it; with its zone, so that it can be compared with what is stored."""
-    with Databases(find(mongod.uri)) as databases:
+    with opened(MONGODB_URI=mongod.uri) as databases:
         assert abs((databases.now() - datetime.now(UTC)).total_seconds()) < 60

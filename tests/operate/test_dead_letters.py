@@ -1,6 +1,7 @@
 """`orders dlq`: what died is shown with its reason, and redriven to the one consumer that failed, boundedly."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,12 +10,15 @@ from bson import Int64
 from pymongo import AsyncMongoClient
 
 from local.stack import Stack
-from operate import letters, places, sending
-from operate.sending import Answer, Target
+from operate import letters
+from operate.deliver import RETRIES, Answer, Target
+from operate.places import find
+from operate.running import RunningShop
 from shop.schema.events_pb2 import PaymentRequested
 from tests.operate.command import Orders, Run
 from tests.operate.conftest import Bug, Customer
 from tests.support.stack_fixtures import eventually
+from wire.delivery import DeliverySpec
 from wire.event import Event
 
 Sent = list[tuple[str, Event]]
@@ -48,18 +52,57 @@ async def listed(orders: Orders, customer: Customer) -> Run:
     return await orders("dlq", "list", *of(customer), "--json")
 
 
+Send = Callable[[Event], Awaitable[Answer]]
+Watch = Callable[[Send, str, Event], Awaitable[Answer]]
+"""What stands between the command and what it sends to, at a URL."""
+
+
+class Watched(Target):
+    """A target whose events go through somebody's hands."""
+
+    watch: Watch
+
+    async def send(self, event: Event) -> Answer:
+        """Hand the event over, and how to send it."""
+        return await self.watch(super().send, self.url, event)
+
+
+def watched(orders: Orders, watch: Watch, retries: DeliverySpec = RETRIES) -> Orders:
+    """Return the command with somebody between it and what it sends to."""
+
+    class Shop(RunningShop):
+        def target(self, url: str) -> Target:
+            target = Watched(url, retries=retries)
+            target.watch = watch
+            return target
+
+    return orders.opened(Shop)
+
+
+HASTY = DeliverySpec(retry=3, backoff_delay_s=0.01)
+
+
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """Note what is sent, and where to."""
-    noted: Sent = []
-    real = Target.send
+def sent() -> Sent:
+    """Return what was sent, and where to."""
+    return []
 
-    async def send(self: Target, event: Event) -> Answer:
-        noted.append((self.url, event))
-        return await real(self, event)
 
-    monkeypatch.setattr(sending.Target, "send", send)
-    return noted
+@pytest.fixture
+def noting(sent: Sent) -> Watch:
+    """Note what is sent."""
+
+    async def note(send: Send, url: str, event: Event) -> Answer:
+        sent.append((url, event))
+        return await send(event)
+
+    return note
+
+
+@pytest.fixture
+def orders(orders: Orders, noting: Watch) -> Orders:
+    """Run `orders` against the stack, and note what it sends."""
+    return watched(orders, noting)
 
 
 async def test_letters_are_grouped_by_consumer_and_reason(orders: Orders, customer: Customer, bug: Bug) -> None:
@@ -132,22 +175,22 @@ async def test_no_more_letters_are_redriven_than_max_says(
 
 
 async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
-    orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack
 ) -> None:
     """Killed after counting and after delivering: every letter arrives, none more often than the guard allows."""
     bug.deploy()
     await die(orders, customer, 6)
     bug.fix()
     arrived: Counter[str] = Counter()
-    real, steps = Target.send, 0
+    steps = 0
 
     class Killed(BaseException):
         pass
 
-    async def send(self: Target, event: Event) -> Answer:
+    async def kill(send: Send, url: str, event: Event) -> Answer:
         nonlocal steps
-        answer = await real(self, event)
-        if self.url == stack.function_url("notify-handler"):
+        answer = await send(event)
+        if url == stack.function_url("notify-handler"):
             arrived[event.text("id")] += 1
         steps += 1
         if steps in (
@@ -159,10 +202,9 @@ async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
             raise Killed
         return answer
 
-    monkeypatch.setattr(sending.Target, "send", send)
     for _ in range(4):
         with pytest.raises(Killed):
-            await orders("dlq", "redrive", *of(customer), "--max-replays", 2, "--concurrency", 1)
+            await watched(orders, kill)("dlq", "redrive", *of(customer), "--max-replays", 2, "--concurrency", 1)
     assert (await orders("dlq", "redrive", *of(customer), "--max-replays", 2)).code == 0
     assert await waiting(orders, customer) == []
     assert len(await customer.notifications()) == 6
@@ -171,7 +213,7 @@ async def test_an_interrupted_redrive_goes_on_and_counts_what_it_had_begun(
 
 
 async def test_a_replay_that_was_counted_and_perhaps_not_made_counts(
-    orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack
 ) -> None:
     """Killed after the last count was stored: whether the event was sent is unknown, so it is parked, not sent.
 
@@ -180,19 +222,16 @@ async def test_a_replay_that_was_counted_and_perhaps_not_made_counts(
     bug.deploy()
     await die(orders, customer, 1)
     bug.fix()
-    real = Target.send
 
     class Killed(BaseException):
         pass
 
-    async def send(self: Target, event: Event) -> Answer:
-        await real(self, event)
+    async def kill(send: Send, _: str, event: Event) -> Answer:
+        await send(event)
         raise Killed
 
-    with monkeypatch.context() as killing:
-        killing.setattr(sending.Target, "send", send)
-        with pytest.raises(Killed):
-            await orders("dlq", "redrive", *of(customer), "--max-replays", 1)
+    with pytest.raises(Killed):
+        await watched(orders, kill)("dlq", "redrive", *of(customer), "--max-replays", 1)
     run = await orders("dlq", "redrive", *of(customer), "--max-replays", 1, "--json")
     assert (run.code, run.json["parked"], run.json["delivered"]) == (1, 1, 0)
     assert await customer.notifications() == []
@@ -220,17 +259,15 @@ async def test_a_letter_that_is_refused_again_and_again_is_parked(
 
 def letters_of(stack: Stack, customer: Customer) -> list[letters.Letter]:
     """Return the letters of this customer as the topic has them."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LOCAL_DIR", str(stack.folder))
-        found = letters.read(places.find())
+    found = RunningShop(find({"LOCAL_DIR": str(stack.folder)})).letters()
     return [letter for letter in found if letter.about is not None and letter.about.user == customer.user]
 
 
 async def test_a_consumer_that_is_unwell_is_left_in_peace(
-    orders: Orders, customer: Customer, bug: Bug, stack: Stack, sent: Sent, monkeypatch: pytest.MonkeyPatch
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack, sent: Sent, noting: Watch
 ) -> None:
     """The first "later" ends the redrive of its letters: an outage is not amplified, and they wait."""
-    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.01))
+    orders = watched(orders, noting, HASTY)
     bug.deploy()
     await die(orders, customer, 4)
     bug.deploy("later")
@@ -245,26 +282,23 @@ async def test_a_consumer_that_is_unwell_is_left_in_peace(
 
 
 async def test_a_try_that_was_answered_later_is_no_refusal(
-    orders: Orders, customer: Customer, bug: Bug, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    orders: Orders, customer: Customer, bug: Bug, stack: Stack, noting: Watch
 ) -> None:
     """Five redrives during an outage, and the letter still waits; refused so often, it is parked, exit code 1."""
-    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.01))
+    orders = watched(orders, noting, HASTY)
     bug.deploy()
     await die(orders, customer, 1)
     bug.deploy("later")
     for _ in range(4):
         run = await orders("dlq", "redrive", *of(customer), "--json")
         assert (run.code, run.json["left"], run.json["parked"]) == (1, 1, 0)
-    real = Target.send
 
-    async def send(self: Target, event: Event) -> Answer:
+    async def cut(send: Send, url: str, event: Event) -> Answer:
         """Not answered at all, as of a consumer that is gone."""
-        away = self.url == stack.function_url("notify-handler")
-        return Answer(None, "connection reset", 4) if away else await real(self, event)
+        away = url == stack.function_url("notify-handler")
+        return Answer(None, "connection reset", 4) if away else await send(event)
 
-    with monkeypatch.context() as silent:
-        silent.setattr(sending.Target, "send", send)
-        assert (await orders("dlq", "redrive", *of(customer), "--json")).json["left"] == 1
+    assert (await watched(orders, cut)("dlq", "redrive", *of(customer), "--json")).json["left"] == 1
     (letter,) = letters_of(stack, customer)
     assert (letter.state, letter.replays, letter.later, letter.refusals) == ("waiting", 5, 5, 0)
     bug.deploy()
@@ -296,7 +330,7 @@ async def test_a_letter_from_before_the_restore_is_left_alone(
             await mongo.notify.meta.delete_one({"_id": "epoch"})
     assert (group["outdated"], group["waiting"]) == (2, 0)
     assert (run.code, run.json["delivered"], run.json["outdated"], sent) == (0, 0, 2, [])
-    said = "2 left alone: emitted before the restore of 2026-11-26T20:00:00Z; what is still open is asked for again\n"
+    said = "2 skipped: emitted before the restore of 2026-11-26T20:00:00Z; open orders are requested again\n"
     assert run.err.endswith(said)
     assert dry.err.endswith(said)
     assert dry.out == "would redrive nothing\n"
@@ -352,7 +386,7 @@ def test_a_forged_letter_is_not_taken_for_the_honest_one_of_the_same_id() -> Non
     """Parking the one leaves the other to be redriven."""
     attributes = {"specversion": "1.0", "id": "1", "source": "/orders", "type": "x", "knativeerrordest": "http://x"}
     honest, again, forged = (
-        letters.Letter.of(Event({**attributes, **more}, data), places.find(), datetime.now(UTC))
+        letters.Letter.of(Event({**attributes, **more}, data), find({}), datetime.now(UTC))
         for data, more in [(b"10", {}), (b"10", {"replaycount": "1"}), (b"11", {})]
     )
     assert honest.key == again.key

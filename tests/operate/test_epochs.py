@@ -74,7 +74,7 @@ async def test_what_is_sent_again_is_of_this_epoch(restored: None, orders: Order
         run = await orders("event", "send", file, "--to-url", sink.url)
         assert run.out.splitlines() == [
             f"sent 2 events again to {sink.url}: 2 answered 200",
-            "left out 3 events of an older epoch",
+            "skipped 3 events of an older epoch",
         ]
 
 
@@ -88,10 +88,10 @@ async def test_what_is_replayed_is_of_this_epoch(restored: None, orders: Orders,
         assert f"{LEFT_OUT}; they are left out, unless --all-epochs is given" in run.err.splitlines()
         assert delivered(sink) == [2, 2, 2, 2]
         run = await orders(*replay, "--to-url", sink.url)
-        assert "left out 3 events of an older epoch" in run.out.splitlines()
+        assert "skipped 3 events of an older epoch" in run.out.splitlines()
         run = await orders(*replay, "--to-url", sink.url, "--dry-run")
         assert "would deliver 4 of 5 events" in run.out
-        assert "left out 3 events of an older epoch" in run.out.splitlines()
+        assert "skipped 3 events of an older epoch" in run.out.splitlines()
 
 
 async def test_they_are_sent_when_that_is_asked_for(restored: None, orders: Orders, file: Path) -> None:
@@ -171,6 +171,6 @@ async def test_without_mongodb_it_is_said_that_nothing_is_known_of_epochs(file: 
     async with Sink() as sink:
         run = await alone("event", "send", file, "--to-url", sink.url)
         assert (run.code, len(sink.received)) == (0, 2)
-        assert "it is not known which events are of before a restore" in run.err
+        assert "it is not known which events are from before a restore" in run.err
         run = await alone("event", "send", file, "--to-url", sink.url, "--all-epochs")
         assert (run.code, run.err) == (0, "")

@@ -11,9 +11,12 @@ from typing import Any, Self
 import pytest
 
 from local.servers.mongodb import Mongod
-from operate import sending
-from operate.cli import event
-from tests.operate.command import Orders, write
+from operate.databases import Databases
+from operate.errors import NotReachable
+from operate.running import RunningShop
+from operate.topics import Topics
+from tests.operate.command import Orders, hasty, write
+from tests.support.records import Message
 from tests.support.sink import CLOSE, HANG, Sink
 from tests.support.stack_fixtures import eventually
 
@@ -25,14 +28,8 @@ def numbered(events: int) -> list[dict[str, str]]:
 
 @pytest.fixture
 def orders(shop: None, mongod: Mongod, tmp_path: Path) -> Orders:
-    """Run `orders` against MongoDB alone."""
-    return Orders({"MONGODB_URI": mongod.uri, "LOCAL_DIR": str(tmp_path / "none")})
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry without much waiting."""
-    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.001))
+    """Run `orders` against MongoDB alone, without much patience."""
+    return Orders({"MONGODB_URI": mongod.uri, "LOCAL_DIR": str(tmp_path / "none")}, hasty)
 
 
 class Leaving(Sink):
@@ -61,9 +58,7 @@ class Leaving(Sink):
 # --- a target that is gone -------------------------------------------------------------------------------------------
 
 
-async def test_a_send_whose_target_is_gone_stops_and_says_how_much_was_taken(
-    orders: Orders, file: Path, hasty: None
-) -> None:
+async def test_a_send_whose_target_is_gone_stops_and_says_how_much_was_taken(orders: Orders, file: Path) -> None:
     """Exit code 2; what is left is not retried in vain, one event after the other."""
     write(file, *numbered(50))
     async with Leaving(3) as sink:
@@ -80,9 +75,7 @@ async def test_a_send_whose_target_is_gone_stops_and_says_how_much_was_taken(
         assert run.out.splitlines()[0] == sent
 
 
-async def test_a_replay_whose_target_is_gone_stops_and_says_how_much_was_taken(
-    orders: Orders, file: Path, hasty: None
-) -> None:
+async def test_a_replay_whose_target_is_gone_stops_and_says_how_much_was_taken(orders: Orders, file: Path) -> None:
     """The same, and that the state was not compared."""
     write(file, *numbered(50))
     options = ["--wait", "0s", "--expect-noop", "--concurrency", 1, "--seed", 1]
@@ -99,9 +92,7 @@ async def test_a_replay_whose_target_is_gone_stops_and_says_how_much_was_taken(
         assert "the state was not compared" in run.out
 
 
-async def test_a_target_that_answers_no_event_but_is_there_is_tried_with_each(
-    orders: Orders, file: Path, hasty: None
-) -> None:
+async def test_a_target_that_answers_no_event_but_is_there_is_tried_with_each(orders: Orders, file: Path) -> None:
     """It may be this event that it cannot take: the others get their turn, and the check has failed."""
     write(file, *numbered(2))
     async with Sink(answers=[CLOSE] * 4) as sink:
@@ -109,21 +100,22 @@ async def test_a_target_that_answers_no_event_but_is_there_is_tried_with_each(
         assert (run.code, run.json["answers"]) == (1, {"not answered": 1, "answered 200": 1})
 
 
-async def test_a_replay_that_loses_mongodb_afterwards_says_what_was_delivered(
-    orders: Orders, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_replay_that_loses_mongodb_afterwards_says_what_was_delivered(orders: Orders, file: Path) -> None:
     """The deliveries have been made, whatever becomes of the comparison."""
     write(file, *numbered(5))
-    take = event.Databases.collection
     async with Sink() as sink:
 
-        def lost(databases: Any, *where: Any) -> Any:
-            if sink.received:
-                raise event.NotReachable("MongoDB is gone")
-            return take(databases, *where)
+        class Lost(Databases):
+            def collection(self, *where: Any) -> Any:
+                if sink.received:
+                    raise NotReachable("MongoDB is gone")
+                return super().collection(*where)
 
-        monkeypatch.setattr(event.Databases, "collection", lost)
-        run = await orders("replay", file, "--to-url", sink.url, "--wait", "0s", "--all")
+        class Losing(RunningShop):
+            def databases(self) -> Databases:
+                return Lost(self.places.databases, self.places.names)
+
+        run = await orders.opened(Losing)("replay", file, "--to-url", sink.url, "--wait", "0s", "--all")
     assert run.code == 2
     assert run.out.startswith("stopped after 5 of 5 deliveries")
     assert run.err.splitlines()[-1] == "MongoDB is gone"
@@ -181,37 +173,34 @@ async def test_ctrl_c_ends_a_replay_with_what_was_delivered(mongod: Mongod, shop
 # --- record ----------------------------------------------------------------------------------------------------------
 
 
-class Message:
-    """A record of a topic."""
-
-    def __init__(self, number: int) -> None:
-        self.event = event.Event({"specversion": "1.0", "id": str(number), "source": "/x", "type": "y"}, None)
-
-    def topic(self) -> str:
-        """Return its topic."""
-        return "payments"
+def message(number: int) -> Message:
+    """Return the record of an event."""
+    event = {"specversion": "1.0", "id": str(number), "source": "/x", "type": "y"}
+    return Message(None, [(f"ce_{name}", value.encode()) for name, value in event.items()])
 
 
 @pytest.fixture
-def topic(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def topic() -> list[Any]:
     """Return what a topic holds: messages, or an exception that reading them ends with."""
-    held: list[Any] = []
-
-    def read(*_: object) -> Iterator[Message]:
-        for each in held:
-            if isinstance(each, BaseException):
-                raise each
-            yield each
-
-    monkeypatch.setattr(event.topics, "read", read)
-    monkeypatch.setattr(event, "recorded", lambda message: message.event)
-    return held
+    return []
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, file: Path) -> Callable[..., Any]:
+def recorded(tmp_path: Path, file: Path, topic: list[Any]) -> Callable[..., Any]:
     """Return how to record a topic into a file."""
-    orders = Orders({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "LOCAL_DIR": str(tmp_path / "none")})
+
+    class Held(Topics):
+        def read(self, *_: object) -> Iterator[Any]:
+            for each in topic:
+                if isinstance(each, BaseException):
+                    raise each
+                yield each
+
+    class Holding(RunningShop):
+        def topics(self) -> Topics:
+            return Held(self.places.kafka)
+
+    orders = Orders({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "LOCAL_DIR": str(tmp_path / "none")}, Holding)
     return lambda to=file, *options: orders("event", "record", "--topic", "payments", "-o", to, *options)
 
 
@@ -221,27 +210,28 @@ def content(folder: Path) -> dict[str, int]:
 
 
 async def test_a_former_recording_survives_a_kafka_that_is_away(
-    tmp_path: Path, file: Path, recorded: Callable[..., Any]
+    tmp_path: Path, file: Path, topic: list[Any], recorded: Callable[..., Any]
 ) -> None:
     """It was emptied before anything was read; and nothing is left beside it."""
     write(file, {}, {})
+    topic.append(NotReachable("Kafka does not answer"))
     run = await recorded()
-    assert (run.code, "Kafka does not answer" in run.err, f"{file} is as it was" in run.err) == (2, True, True)
+    assert (run.code, "Kafka does not answer" in run.err, f"{file} is unchanged" in run.err) == (2, True, True)
     run = await recorded(tmp_path / "new.ndjson")
     assert (run.code, "was not written" in run.err) == (2, True)
     assert content(tmp_path) == {file.name: 2}
 
 
-@pytest.mark.parametrize("end", [event.NotReachable("Kafka gave nothing"), KeyboardInterrupt()], ids=["lost", "Ctrl-C"])
+@pytest.mark.parametrize("end", [NotReachable("Kafka gave nothing"), KeyboardInterrupt()], ids=["lost", "Ctrl-C"])
 async def test_a_recording_that_ends_halfway_leaves_the_former_one(
     tmp_path: Path, file: Path, topic: list[Any], recorded: Callable[..., Any], end: BaseException
 ) -> None:
     """Half a file would be taken for a whole one."""
-    topic += [Message(number) for number in range(3)]
+    topic += [message(number) for number in range(3)]
     assert (await recorded()).code == 0
     topic.insert(1, end)
     run = await recorded()
-    assert (run.code, f"{file} is as it was" in run.err) == (130 if isinstance(end, KeyboardInterrupt) else 2, True)
+    assert (run.code, f"{file} is unchanged" in run.err) == (130 if isinstance(end, KeyboardInterrupt) else 2, True)
     assert content(tmp_path) == {file.name: 3}
 
 
@@ -264,7 +254,7 @@ async def test_a_recording_replaces_the_former_one_where_it_is(
     tmp_path: Path, file: Path, link: Path, topic: list[Any], recorded: Callable[..., Any]
 ) -> None:
     """A link stays one, and who may read the file may read it again."""
-    topic += [Message(number) for number in range(3)]
+    topic += [message(number) for number in range(3)]
     assert (await recorded(link)).code == 0
     assert content(tmp_path) == {file.name: 3, link.name: 3}
     assert kind(link) == (True, 0o640)

@@ -11,6 +11,7 @@ from local.servers.mongodb import Mongod
 from operate import letters, places
 from operate.databases import Databases
 from operate.letters import Letter
+from operate.running import RunningShop
 from shop import mongo
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from wire.event import Event
@@ -45,13 +46,13 @@ def letter(consumer: str, about: PaymentRequested | PaymentDecided) -> Letter:
         "knativeerrordest": f"http://{consumer}.shop.svc.cluster.local",
         "knativeerrorcode": "422",
     }
-    return Letter.of(Event(attributes, about.SerializeToString()), places.find("mongodb://nowhere"), AT)
+    return Letter.of(Event(attributes, about.SerializeToString()), places.find({}), AT)
 
 
 @pytest.fixture
 def opened(shop: None, mongod: Mongod) -> Iterator[Databases]:
     """Return the three databases as the command reads them."""
-    with Databases(places.find(mongod.uri)) as opened:
+    with RunningShop(places.find({"MONGODB_URI": mongod.uri})).databases() as opened:
         yield opened
 
 
@@ -198,7 +199,7 @@ async def test_an_event_that_its_consumer_does_not_take_never_heals(opened: Data
     assert state(opened, letter(ORDERS, requested())) == "waiting"
     unread = letter(BILLING, requested())
     attributes = {**unread.event.attributes, "type": "dev.knative.kafka.event"}
-    assert state(opened, Letter.of(Event(attributes, b"\xff"), places.find("mongodb://nowhere"), AT)) == "waiting"
+    assert state(opened, Letter.of(Event(attributes, b"\xff"), places.find({}), AT)) == "waiting"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from local import folder
 from local.folder import ADDRESSES
 from local.ports import Ports
 from local.stack import Stack
-from operate import databases, topics
-from operate.cli.output import WrongUse
-from operate.places import NotTold, find
-from tests.operate.command import Orders
+from operate.errors import WrongUse
+from operate.places import CONSUMERS, NotTold, Places, find
+from shop.state import SERVICES
+from tests.knative.documents import documents
+from tests.operate.command import Orders, hasty
 from tests.support.stack_fixtures import free
 
 
@@ -27,19 +28,16 @@ def addresses(of: Path, said: object) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide this machine's environment and stack."""
-    for name in ("MONGODB_URI", "ORDERS_MONGODB_URI", "BILLING_MONGODB_URI", "NOTIFY_MONGODB_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LOCAL_DIR", str(tmp_path / "no stack"))
+def in_folder(folder: Path, **environment: str) -> Places:
+    """Find the places of somebody whose stack is, or would be, in this folder."""
+    return find({"LOCAL_DIR": str(folder), **environment})
 
 
 def test_without_a_word_nothing_is_looked_at(tmp_path: Path) -> None:
     """Whatever listens on the ports of `make run` may be another stack's: no place is guessed."""
-    places = find()
+    places = in_folder(tmp_path / "no stack")
     for ask in (
-        lambda: places.mongodb_uris,
+        lambda: places.databases,
         lambda: places.kafka,
         lambda: places.sink("payments"),
         lambda: places.function("billing-handler"),
@@ -48,30 +46,38 @@ def test_without_a_word_nothing_is_looked_at(tmp_path: Path) -> None:
             ask()
 
 
-def test_what_a_stopped_stack_has_left_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_stopped_stack_has_left_is_not_believed(tmp_path: Path) -> None:
     """Its ports may be another's by now."""
-    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
     with addresses(tmp_path, {"mongodb_uri": "mongodb://127.0.0.1:1"}):
-        assert find().mongodb_uris["orders"] == "mongodb://127.0.0.1:1"
+        assert in_folder(tmp_path).databases["orders"].at == "mongodb://127.0.0.1:1"
     with pytest.raises(NotTold, match="no stack runs"):
-        _ = find().mongodb_uris
+        _ = in_folder(tmp_path).databases
 
 
 @pytest.mark.parametrize("left", ["{", "[]", '{"sinks": 1}', '{"mongodb_uri": 1}', "[" * 100_000, "\udcff"])
-def test_addresses_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+def test_addresses_that_cannot_be_read_are_named(tmp_path: Path, left: str) -> None:
     """With the file, and what to do."""
-    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
     with addresses(tmp_path, left), pytest.raises(WrongUse, match=r"addresses\.json cannot be read: .*make run"):
-        find()
+        in_folder(tmp_path)
 
 
-def test_a_cluster_is_named_by_templates_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_is_named_by_templates_and_a_file(tmp_path: Path) -> None:
     """Each database may be somewhere else, and Kafka may want a login."""
-    monkeypatch.setenv("BILLING_MONGODB_URI", "mongodb://billing")
     config = tmp_path / "kafka.properties"
     config.write_text("# a comment\nsecurity.protocol = SASL_SSL\nsasl.password=a=b\n")
-    places = find("mongodb://all", "broker:9093", config, "http://sinks/shop/{name}", "http://{name}.shop.svc")
-    assert places.mongodb_uris == {"orders": "mongodb://all", "billing": "mongodb://billing", "notify": "mongodb://all"}
+    places = find(
+        {
+            "LOCAL_DIR": str(tmp_path),
+            "BILLING_MONGODB_URI": "mongodb://billing",
+            "SINK_URL": "http://sinks/shop/{name}",
+        },
+        mongodb_uri="mongodb://all",
+        kafka="broker:9093",
+        kafka_config=str(config),
+        function_url="http://{name}.shop.svc",
+    )
+    named = {service: address.at for service, address in places.databases.items()}
+    assert named == {"orders": "mongodb://all", "billing": "mongodb://billing", "notify": "mongodb://all"}
     assert places.kafka == {"bootstrap.servers": "broker:9093", "security.protocol": "SASL_SSL", "sasl.password": "a=b"}
     assert places.sink("results") == "http://sinks/shop/results"
     assert places.function("order-handler") == "http://order-handler.shop.svc"
@@ -80,17 +86,26 @@ def test_a_cluster_is_named_by_templates_and_a_file(tmp_path: Path, monkeypatch:
     assert places.consumer_at("http://somebody.else") is None
 
 
+def test_the_consumers_are_those_of_the_manifests() -> None:
+    """Each KafkaSource calls one, with the events of its topic, as a group of the same name."""
+    sources = {
+        source.spec["sink"]["ref"]["name"]: (source.spec["topics"], source.spec["consumerGroup"])
+        for source in documents("KafkaSource")
+    }
+    assert sources == {name: ([consumer.topic], name) for name, consumer in CONSUMERS.items()}
+    assert {consumer.service for consumer in CONSUMERS.values()} == set(SERVICES)
+
+
 def test_a_template_has_a_place_for_the_name() -> None:
     """Else all sinks would be one."""
     with pytest.raises(WrongUse, match="must be a template"):
-        find(sink_url="http://sinks/payments")
+        find({}, sink_url="http://sinks/payments")
 
 
-async def test_a_stack_says_where_it_is(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stack_says_where_it_is(stack: Stack) -> None:
     """Everything, in the folder that LOCAL_DIR names."""
-    monkeypatch.setenv("LOCAL_DIR", str(stack.folder))
-    places = find()
-    assert places.mongodb_uris["notify"] == stack.mongodb_uri
+    places = in_folder(stack.folder)
+    assert places.databases["notify"].at == stack.mongodb_uri
     assert places.kafka["bootstrap.servers"] == stack.kafka_bootstrap_servers
     assert places.sink("dead-letters") == stack.sink_url("dead-letters")
     assert places.function("order-handler") == stack.function_url("order-handler")
@@ -114,47 +129,45 @@ def test_a_port_that_somebody_has_taken_meanwhile_is_not_insisted_on(tmp_path: P
     assert Stack(free(tmp_path)).function_url("billing-handler")
 
 
-def test_an_option_counts_before_a_file_and_a_file_before_a_stack(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_option_counts_before_a_file_and_a_file_before_a_stack(tmp_path: Path) -> None:
     """What was said last, and nearest, is what was meant."""
-    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
     config = tmp_path / "kafka.properties"
     config.write_text("bootstrap.servers=in-the-file:1\n")
     with addresses(tmp_path, {"kafka_bootstrap_servers": "in-the-stack:1"}):
-        assert find().kafka["bootstrap.servers"] == "in-the-stack:1"
-        assert find(kafka_config=config).kafka["bootstrap.servers"] == "in-the-file:1"
-        assert find(kafka="said:1", kafka_config=config).kafka["bootstrap.servers"] == "said:1"
+        with_file = {"LOCAL_DIR": str(tmp_path), "KAFKA_CONFIG": str(config)}
+        assert in_folder(tmp_path).kafka["bootstrap.servers"] == "in-the-stack:1"
+        assert find(with_file).kafka["bootstrap.servers"] == "in-the-file:1"
+        with_variable = {**with_file, "KAFKA_BOOTSTRAP_SERVERS": "in-the-environment:1"}
+        assert find(with_variable).kafka["bootstrap.servers"] == "in-the-environment:1"
+        assert find(with_variable, kafka="said:1").kafka["bootstrap.servers"] == "said:1"
 
 
-def test_a_stack_counts_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_counts_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     """A cluster's orders are never repaired through the topics of a stack that happens to run in this folder."""
-    monkeypatch.setenv("LOCAL_DIR", str(tmp_path))
     stack = {
         "mongodb_uri": "mongodb://127.0.0.1:1/?directConnection=true",
         "kafka_bootstrap_servers": "127.0.0.1:2",
         "sinks": {"payments": "http://127.0.0.1:3"},
     }
     with addresses(tmp_path, stack):
-        assert find("mongodb://127.0.0.1:1").sink("payments") == "http://127.0.0.1:3"  # the stack's own, said again
-        assert find(kafka="127.0.0.1:2").sink("payments") == "http://127.0.0.1:3"
-        assert find(sink_url="http://s/{name}").kafka["bootstrap.servers"] == "127.0.0.1:2"
-        elsewhere = find("mongodb://cluster")
+        here = {"LOCAL_DIR": str(tmp_path)}
+        its_own = find(here, mongodb_uri="mongodb://127.0.0.1:1")  # the stack's own, said again
+        assert its_own.sink("payments") == "http://127.0.0.1:3"
+        assert find(here, kafka="127.0.0.1:2").sink("payments") == "http://127.0.0.1:3"
+        assert find(here, sink_url="http://s/{name}").kafka["bootstrap.servers"] == "127.0.0.1:2"
+        elsewhere = find(here, mongodb_uri="mongodb://cluster")
         for ask in (lambda: elsewhere.kafka, lambda: elsewhere.sink("payments")):
             with pytest.raises(NotTold, match="is of another shop than --mongodb-uri, so it is left aside"):
                 ask()
         with pytest.raises(NotTold, match="is of another shop than --kafka"):
-            _ = find(kafka="cluster:9092").mongodb_uris
-        monkeypatch.setenv("BILLING_MONGODB_URI", "mongodb://cluster")
+            _ = find(here, kafka="cluster:9092").databases
         with pytest.raises(NotTold, match=r"the MongoDB of orders is.*is of another shop than BILLING_MONGODB_URI"):
-            _ = find().mongodb_uris
+            _ = in_folder(tmp_path, BILLING_MONGODB_URI="mongodb://cluster").databases
 
 
-async def test_what_cannot_be_reached_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_reached_is_exit_code_2(tmp_path: Path) -> None:
     """MongoDB, Kafka: nothing was found out, in one line without a trace."""
-    monkeypatch.setattr(databases, "SELECTION_TIMEOUT_MS", 200)
-    monkeypatch.setattr(topics, "CONNECT_TIMEOUT_S", 0.2)
-    nowhere = Orders({"LOCAL_DIR": str(tmp_path)})
+    nowhere = Orders({"LOCAL_DIR": str(tmp_path)}, hasty)
     with addresses(tmp_path, {"mongodb_uri": "mongodb://127.0.0.1:1", "kafka_bootstrap_servers": "127.0.0.1:1"}):
         run = await nowhere("event", "record", "--topic", "payments")
         assert run.code == 2

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from operate import letters, places, sending
+from operate import places
 from operate.epochs import Epoch
 from operate.letters import Letter
+from operate.running import RunningShop
 from shop.schema.events_pb2 import PAID, PaymentDecided
 from tests.operate.command import Orders, Run
 from tests.support.sink import Received, Sink
+from wire.delivery import DeliverySpec
 from wire.event import Event
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,7 +36,7 @@ def letter(number: int = 1, **state: Any) -> Letter:
         "knativeerrorcode": "422",
     }
     event = Event(attributes, about.SerializeToString())
-    return replace(Letter.of(event, places.find("mongodb://nowhere"), AT), **state)
+    return replace(Letter.of(event, places.find({}), AT), **state)
 
 
 @dataclass
@@ -60,17 +62,22 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+async def desk() -> AsyncIterator[Desk]:
     """Return a desk with no letters, whose consumer takes everything."""
-    monkeypatch.setattr(sending, "RETRIES", sending.DeliverySpec(retry=3, backoff_delay_s=0.001))
     async with Sink() as consumer, Sink() as graveyard:
         urls = {"FUNCTION_URL": consumer.url, "SINK_URL": graveyard.url}
         orders = Orders({name: url.replace("payments", "{name}") for name, url in urls.items()})
         desk = Desk(orders, consumer, graveyard)
-        monkeypatch.setattr(letters, "read", lambda *_: list(desk.found))
+
+        class Finding(RunningShop):
+            def letters(self, _: int | None = None) -> list[Letter]:
+                return list(desk.found)
+
+        desk.orders = orders.opened(lambda places, tell: Finding(places, tell, HASTY))
         yield desk
 
 
+HASTY = DeliverySpec(retry=3, backoff_delay_s=0.001)
 LATER = (503,) * 4  # an event is sent four times before it counts as not taken
 
 

@@ -5,7 +5,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from bson import Int64, ObjectId
@@ -18,6 +17,7 @@ from tests.functions.conftest import CONSUMERS, Client
 from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
 from tests.operate.command import Orders
+from tests.operate.stored import baskets, notifications, users
 from tests.support.asgi import call
 from tests.support.sink import Received, Sink
 
@@ -84,21 +84,6 @@ class Shop:
 def pavel(client: Client) -> Shop:
     """Return a shop whose customer is Pavel."""
     return Shop(client)
-
-
-def users() -> Any:
-    """Return billing's users."""
-    return mongo.collection("billing", "users")
-
-
-def baskets() -> Any:
-    """Return orders' baskets."""
-    return mongo.collection("orders", "baskets")
-
-
-def notifications() -> Any:
-    """Return notify's notifications."""
-    return mongo.collection("notify", "notifications")
 
 
 async def unsettle(basket: str) -> None:
@@ -231,9 +216,7 @@ async def test_after_a_repair_the_whole_user_is_looked_at(client: Client, pavel:
     assert run.json["repaired"] == 1
 
 
-async def test_repair_writes_no_environment_variable(
-    client: Client, pavel: Shop, orders: Orders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_repair_writes_no_environment_variable(client: Client, pavel: Shop, orders: Orders) -> None:
     """Where the sink is, is an argument: what runs beside this goes on emitting to its own."""
     await client.user("Pavel", 100)
     await pavel.order(10)

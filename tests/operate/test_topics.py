@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from operate import topics
 from operate.cli.options import since_ms
-from operate.cli.output import NotReachable, WrongUse
+from operate.errors import NotReachable, WrongUse
+from operate.topics import NoTopic, Topics
 
 KAFKA = {"bootstrap.servers": "kafka:9092"}
 
@@ -98,11 +98,14 @@ class Kafka:
 
 
 @pytest.fixture
-def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
+def kafka() -> Kafka:
     """Return what is read from."""
-    kafka = Kafka()
-    monkeypatch.setattr(topics, "Consumer", kafka)
-    return kafka
+    return Kafka()
+
+
+def topics(kafka: Kafka, **more: str) -> Topics:
+    """Return the topics that it has, read with more configuration than its address."""
+    return Topics({**KAFKA, **more}, consumer=kafka)  # type: ignore[arg-type]
 
 
 def places(messages: Iterator[Any]) -> list[tuple[int, int]]:
@@ -114,7 +117,7 @@ def test_what_was_there_is_read_and_what_comes_meanwhile_is_not(kafka: Kafka) ->
     """Each partition to the end that it had; gaps, which transactions and compaction leave, do not matter."""
     kafka.gives = [Message(0, 0), Message(1, 5), Message(1, 6), Message(0, 3, KafkaError._PARTITION_EOF)]
     kafka.batch = [Message(0, 1)]
-    assert places(topics.read(KAFKA, ["payments"])) == [(0, 0), (0, 1), (1, 5)]
+    assert places(topics(kafka).read(["payments"])) == [(0, 0), (0, 1), (1, 5)]
     assert kafka.assigned == [(0, 0), (1, 5)]
     assert (kafka.gives, kafka.closed) == ([], 1)
     kafka.gives = [
@@ -122,14 +125,14 @@ def test_what_was_there_is_read_and_what_comes_meanwhile_is_not(kafka: Kafka) ->
         Message(0, 1),
         Message(0, 3),
     ]  # where the last one was is a gap, and a new one after it
-    assert places(topics.read(KAFKA, ["payments"])) == [(1, 5), (0, 1)]
+    assert places(topics(kafka).read(["payments"])) == [(1, 5), (0, 1)]
 
 
 def test_from_a_time_on_only_what_is_younger_is_read(kafka: Kafka) -> None:
     """A partition without anything younger is not read at all."""
     kafka.times = {0: 2}
     kafka.gives = [Message(0, 2)]
-    assert places(topics.read(KAFKA, ["payments"], since_ms(60))) == [(0, 2)]
+    assert places(topics(kafka).read(["payments"], since_ms(60))) == [(0, 2)]
     assert kafka.assigned == [(0, 2)]
 
 
@@ -148,7 +151,7 @@ def test_no_configuration_makes_the_reading_another(kafka: Kafka, mine: str) -> 
     """Nothing is committed, nor read that a transaction took back."""
     name, _, value = mine.partition("=")
     kafka.watermarks = {0: (0, 0), 1: (0, 0)}
-    assert places(topics.read({**KAFKA, name: value, "security.protocol": "SSL"}, ["payments"])) == []
+    assert places(topics(kafka, **{name: value, "security.protocol": "SSL"}).read(["payments"])) == []
     wanted = {"enable.auto.commit": False, "isolation.level": "read_committed", "enable.partition.eof": True}
     assert {each: kafka.config[each] for each in wanted} == wanted
     assert (kafka.config["security.protocol"], kafka.config["bootstrap.servers"]) == ("SSL", "kafka:9092")
@@ -156,19 +159,19 @@ def test_no_configuration_makes_the_reading_another(kafka: Kafka, mine: str) -> 
 
 def test_lag_is_what_a_group_has_not_acknowledged_of_what_there_still_is(kafka: Kafka) -> None:
     """A group that never acknowledged anything is behind by all; what retention took is not waited for."""
-    assert topics.lag(KAFKA, {"billing-handler": "payments"}) == 3 + 1
+    assert topics(kafka).lag({"billing-handler": "payments"}) == 3 + 1
     assert kafka.config["group.id"] == "billing-handler"
     kafka.acknowledged = {0: 2, 1: 3}
-    assert topics.lag(KAFKA, {"billing-handler": "payments", "b": "payments"}) == 2 * (1 + 1)
+    assert topics(kafka).lag({"billing-handler": "payments", "b": "payments"}) == 2 * (1 + 1)
     kafka.acknowledged = {0: 3, 1: 6}
-    assert topics.lag(KAFKA, {"billing-handler": "payments"}) == 0
+    assert topics(kafka).lag({"billing-handler": "payments"}) == 0
 
 
 def test_a_topic_that_is_not_there_is_a_wrong_use(kafka: Kafka) -> None:
     """With those that are, Kafka's own left out."""
-    with pytest.raises(topics.NoTopic, match=r"no topic 'paiments'; it has payments$"):
-        list(topics.read(KAFKA, ["payments", "paiments"]))
-    assert issubclass(topics.NoTopic, WrongUse)
+    with pytest.raises(NoTopic, match=r"no topic 'paiments'; it has payments$"):
+        list(topics(kafka).read(["payments", "paiments"]))
+    assert issubclass(NoTopic, WrongUse)
     assert kafka.closed == 1
 
 
@@ -176,14 +179,14 @@ def test_records_that_do_not_come_are_not_taken_for_the_end(kafka: Kafka) -> Non
     """What was there must be given, or the reading has failed."""
     kafka.gives = [Message(1, 5), None]
     with pytest.raises(NotReachable, match="gave nothing"):
-        list(topics.read(KAFKA, ["payments"]))
+        list(topics(kafka).read(["payments"]))
 
 
 def test_an_error_between_records_is_told(kafka: Kafka) -> None:
     """It is no record."""
     kafka.gives = [Message(0, 0, KafkaError.TOPIC_AUTHORIZATION_FAILED)]
     with pytest.raises(NotReachable, match="Kafka does not answer"):
-        list(topics.read(KAFKA, ["payments"]))
+        list(topics(kafka).read(["payments"]))
 
 
 def test_of_many_errors_the_one_that_counts_is_told(kafka: Kafka) -> None:
@@ -202,5 +205,5 @@ def test_of_many_errors_the_one_that_counts_is_told(kafka: Kafka) -> None:
     ]:
         kafka.says = said
         with pytest.raises(NotReachable) as raised:
-            list(topics.read(KAFKA, ["payments"]))
+            list(topics(kafka).read(["payments"]))
         assert str(raised.value).startswith(told)

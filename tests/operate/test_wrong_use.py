@@ -12,10 +12,11 @@ from typing import Self
 import pytest
 from typer.testing import CliRunner
 
-from operate.cli import event
 from operate.cli.__main__ import app
+from operate.cli.options import Surroundings
 from operate.places import hosts
-from tests.operate.command import Orders, Run, write
+from operate.running import RunningShop
+from tests.operate.command import Orders, Run, hasty, write
 from tests.support.sink import Sink
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/x", "type": "y"}
@@ -25,7 +26,7 @@ HEX = "0" * 24
 @pytest.fixture
 def told_nothing(tmp_path: Path) -> Orders:
     """Run `orders` where nothing says where anything is."""
-    return Orders({"LOCAL_DIR": str(tmp_path / "none")})
+    return Orders({"LOCAL_DIR": str(tmp_path / "none")}, hasty)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 async def test_https_is_spoken_with_whom_this_machine_trusts(
-    told_nothing: Orders, events: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    told_nothing: Orders, events: Path, certificate: tuple[Path, Path]
 ) -> None:
     """The system's certificates decide: with one that they do not know nothing is sent."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -88,9 +89,11 @@ async def test_https_is_spoken_with_whom_this_machine_trusts(
         assert f"no TLS with {sink.url}" in run.err
         assert "certificate verify failed" in run.err
         assert sink.received == []
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))  # where OpenSSL finds the system's
-        run = await told_nothing("event", "send", events, "--to-url", sink.url, "--times", 3, "--json")
-        assert (run.code, run.json["answers"]) == (0, {"answered 200": 3})
+        command = [sys.executable, "-m", "operate.cli", "event", "send", events, "--to-url", sink.url, "--times", "3"]
+        trusting = {**os.environ, "SSL_CERT_FILE": str(certificate[0])}  # where OpenSSL finds the system's
+        process = await asyncio.create_subprocess_exec(*command, env=trusting, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        assert (process.returncode, b"3 answered 200" in out) == (0, True)
         assert len(sink.received) == 3
 
 
@@ -191,16 +194,17 @@ async def test_an_option_without_its_value_is_named(told_nothing: Orders) -> Non
     refused(await told_nothing("verify", "--mongodb-uri"), "--mongodb-uri needs a value")
 
 
-async def test_what_is_looked_at_is_said_with_what_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_looked_at_is_said_with_what_says_so(tmp_path: Path) -> None:
     """In one line on standard error, without the credentials, and with databases of another name."""
-    monkeypatch.setenv("NOTIFY_DATABASE", "notify_of_may")
     orders = Orders(
         {
+            "NOTIFY_DATABASE": "notify_of_may",
             "MONGODB_URI": "mongodb://ann:s3cret@127.0.0.1:1,127.0.0.1:2/?replicaSet=rs",
             "BILLING_MONGODB_URI": "mongodb://127.0.0.1:3/?directConnection=true",
             "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
             "LOCAL_DIR": str(tmp_path),
-        }
+        },
+        hasty,
     )
     run = await orders("event", "show", HEX)
     assert run.code == 2
@@ -239,15 +243,14 @@ def test_a_password_is_not_shown_however_it_is_written(password: str) -> None:
 async def test_a_uri_of_mongodb_that_cannot_be_one_is_named(told_nothing: Orders, uri: str, why: str) -> None:
     """It is a wrong use, and not MongoDB that does not answer."""
     run = await told_nothing("event", "show", HEX, "--mongodb-uri", uri)
-    refused(run, "--mongodb-uri is no URI of MongoDB that can be used", why)
+    refused(run, "--mongodb-uri is not a usable MongoDB URI", why)
     assert "s3" not in run.err
 
 
-async def test_a_database_that_cannot_be_called_so_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_cannot_be_called_so_is_a_wrong_setting() -> None:
     """Not MongoDB that does not answer; and what the functions would refuse to start with does not matter here."""
-    monkeypatch.setenv("ORDERS_DATABASE", "a b")
-    monkeypatch.setenv("ARRAY_LIMIT", "abc")
-    run = await Orders({"MONGODB_URI": "mongodb://127.0.0.1:1"})("event", "show", HEX)
+    settings = {"ORDERS_DATABASE": "a b", "ARRAY_LIMIT": "abc"}
+    run = await Orders({"MONGODB_URI": "mongodb://127.0.0.1:1", **settings})("event", "show", HEX)
     refused(run, "ORDERS_DATABASE must be a database name")
 
 
@@ -358,14 +361,13 @@ async def test_an_age_that_cannot_be_one_is_named(told_nothing: Orders, age: str
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
-def test_a_bug_does_not_look_like_a_check_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_does_not_look_like_a_check_that_failed() -> None:
     """Its trace is shown, and the exit code is 2."""
 
-    def bug(*_: object) -> None:
+    def bug(*_: object) -> RunningShop:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(event.topics, "read", bug)
-    run = CliRunner().invoke(app, ["event", "record", "--topic", "x", "--kafka", "127.0.0.1:1"])
+    run = CliRunner().invoke(app, ["event", "record", "--topic", "x"], obj=Surroundings({}, bug))
     assert run.exit_code == 2
     assert "Traceback" in run.stderr
     assert "a bug in this command" in run.stderr.splitlines()[-1]

@@ -1,6 +1,5 @@
 """What a replay changed is found, field by field, and what changes by itself is not taken for it."""
 
-import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +9,7 @@ import pytest
 from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
 
-from operate.cli.replay import Outcome, _deliveries, _mismatches
-from operate.sending import Answer, Target
-from operate.state import Scope, States
+from operate.difference import Scope, States
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -184,60 +181,3 @@ def test_a_charge_is_told_by_what_it_amounts_to(shop: Shop, states: States) -> N
     bob["paid_baskets"] = [{"number": 1, "basket": DUE, "attempt": 1, "sum": 5}]
     assert changes(declined) == [f"billing.users Bob: charged for what was DECLINED: basket {DUE} attempt 1, sum 5"]
     declined.close()
-
-
-# --- deliveries and outcomes -----------------------------------------------------------------------------------------
-
-
-def deliveries(seed: int = 1, *, twice: bool = False, shuffle: bool = False, drop: float = 0, double: float = 0) -> Any:
-    """Return the deliveries of three events of a file of nine."""
-    return _deliveries([2, 5, 7], random.Random(seed), twice, shuffle, drop, double)
-
-
-def test_each_event_is_delivered_as_often_as_was_asked_for() -> None:
-    """Once, in the order of the file, unless something else is said."""
-    assert deliveries() == [2, 5, 7]
-    assert deliveries(twice=True) == [2, 5, 7, 2, 5, 7]
-    assert deliveries(double=1) == [2, 2, 5, 5, 7, 7]
-    assert deliveries(drop=1) == []
-    many = [deliveries(seed, twice=True, shuffle=True) for seed in range(50)]
-    assert {tuple(sorted(each)) for each in many} == {(2, 2, 5, 5, 7, 7)}
-    assert len({tuple(each) for each in many}) > 10
-    assert 100 < sum(len(deliveries(seed, drop=0.5)) for seed in range(100)) < 200
-    assert 400 < sum(len(deliveries(seed, double=0.5)) for seed in range(100)) < 500
-
-
-def test_an_outcome_counts_each_answer_once() -> None:
-    """Accepted, rejected for good, or failed after retries; what was accepted and changed nothing is the rest."""
-    outcome = Outcome(Target("http://h"), 9, 9, 1, 0, left_out=False)
-    for status, attempts in [(200, 1), (202, 3), (422, 1), (503, 4), (None, 4), (404, 4), (400, 1)]:
-        outcome.count(Answer(status, f"answer {status}", attempts))
-    outcome.applied = 1
-    assert outcome.counts == {
-        "applied": 1,
-        "changed nothing": 1,
-        "declined": 0,
-        "rejected": 2,
-        "failed": 3,
-        "retried": 4,
-    }
-    assert outcome.accepted == 2
-    assert outcome.reasons.total() == 5
-
-
-@pytest.mark.parametrize(
-    ("wanted", "mismatches"),
-    [
-        ({}, []),
-        ({"applied": 2, "reasons": {"x": 1}}, []),
-        ({"applied": 3}, ["applied is 2, not 3"]),
-        ({"reasons": {"y": 1}}, ["reasons.y is not in the outcome"]),
-        ({"list": [{"a": 1}]}, []),
-        ({"list": [{"a": 2}]}, ["list has no entry like {'a': 2}"]),
-        ({"list": {"a": 1}}, ["list is [{'a': 1, 'b': 2}], not {'a': 1}"]),
-    ],
-)
-def test_an_expectation_holds_for_what_it_names(wanted: dict[str, Any], mismatches: list[str]) -> None:
-    """What it does not name may be anything."""
-    found = {"applied": 2, "reasons": {"x": 1}, "list": [{"a": 1, "b": 2}]}
-    assert list(_mismatches(wanted, found)) == mismatches

@@ -1,13 +1,12 @@
 """Events are delivered as KafkaSource does: what is retried, how often, and what counts as taken."""
 
 import asyncio
-from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from operate.cli.output import NotReachable
-from operate.sending import RETRIES, Answer, Target, send_all
+from operate.deliver import RETRIES, Answer, Target, send_all
+from operate.errors import NotReachable
 from tests.support.sink import Sink
 from wire.event import Event
 
@@ -58,27 +57,30 @@ def test_the_waits_between_retries_double() -> None:
     assert [RETRIES.wait_s(retry) for retry in (1, 2, 3)] == [0.2, 0.4, 0.8]
 
 
-async def test_no_more_are_in_flight_than_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And each event is sent once, in the order of the file when it is one at a time."""
-    flying: Counter[str] = Counter()
-    order = []
+class Noting(Target):
+    """A target that takes all, and notes how much of it at once."""
 
-    async def send(_: Target, event: Event) -> Answer:
-        flying["now"] += 1
-        flying["most"] = max(flying["most"], flying["now"])
-        order.append(event.attributes["id"])
+    flying = most = 0
+
+    async def send(self, event: Event) -> Answer:
+        """Take it."""
+        self.flying += 1
+        self.most = max(self.most, self.flying)
         await asyncio.sleep(0)
-        flying["now"] -= 1
-        return Answer(200, "", 1)
+        self.flying -= 1
+        return Answer(200, event.text("id"), 1)
 
-    monkeypatch.setattr(Target, "send", send)
+
+async def test_no_more_are_in_flight_than_was_asked_for() -> None:
+    """And each event is sent once, in the order of the file when it is one at a time."""
     events = [EVENT.with_attributes(id=str(number)) for number in range(20)]
-    told: list[object] = []
+    told: list[str] = []
     async with Sink() as sink:
         for concurrency in (1, 7):
-            await send_all(Target(sink.url), events, lambda event, _: told.append(event), concurrency=concurrency)
-            assert flying["most"] == concurrency
-    assert order[:20] == [str(number) for number in range(20)]
+            target = Noting(sink.url)
+            await send_all(target, events, lambda _, answer: told.append(answer.reason), concurrency=concurrency)
+            assert target.most == concurrency
+    assert told[:20] == [str(number) for number in range(20)]
     assert len(told) == 40
 
 

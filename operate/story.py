@@ -8,11 +8,12 @@ from typing import Any
 from bson import ObjectId
 from confluent_kafka import Message
 
-from operate import letters, topics
+from operate import letters
 from operate.databases import Databases, Document
 from operate.payments import payment
-from operate.places import CONSUMERS, Places
-from shop.messages import rfc3339
+from operate.places import DEAD_LETTERS, Places
+from operate.topics import Topics
+from shop.messages import TOPICS, rfc3339
 from shop.schema.events_pb2 import Outcome, PaymentDecided
 from wire.event import NotAnEventError
 from wire.recording import recorded
@@ -36,21 +37,20 @@ class Moment:
         return {"at": rfc3339(self.at), "where": self.where, "what": self.what}
 
 
-def of_databases(places: Places, basket: ObjectId) -> list[Moment]:
+def of_databases(databases: Databases, basket: ObjectId) -> list[Moment]:
     """Return what the three databases hold."""
-    with Databases(places) as databases:
-        moments: list[Moment] = []
-        stored = databases.collection("orders", "baskets").find_one({"_id": basket})
-        if stored is not None:
-            moments += _of_basket(stored)
-            moments += _of_account(databases, stored["user"], basket)
-        # `.` and `/` are neighbours: this is a prefix, by the index of _id.
-        key = {"_id": {"$gte": f"{basket}.", "$lt": f"{basket}/"}}
-        for notification in databases.collection("notify", "notifications").find(key):
-            outcome = _with_reason(notification["outcome"], notification["reason"])
-            what = f"attempt {notification['attempt']} notified: {outcome}, sum {notification['sum']}"
-            moments.append(Moment(notification["recorded_at"], "notify", what))
-        return moments
+    moments: list[Moment] = []
+    stored = databases.collection("orders", "baskets").find_one({"_id": basket})
+    if stored is not None:
+        moments += _of_basket(stored)
+        moments += _of_account(databases, stored["user"], basket)
+    # `.` and `/` are neighbours: this is a prefix, by the index of _id.
+    key = {"_id": {"$gte": f"{basket}.", "$lt": f"{basket}/"}}
+    for notification in databases.collection("notify", "notifications").find(key):
+        outcome = _with_reason(notification["outcome"], notification["reason"])
+        what = f"attempt {notification['attempt']} notified: {outcome}, sum {notification['sum']}"
+        moments.append(Moment(notification["recorded_at"], "notify", what))
+    return moments
 
 
 def _of_basket(stored: Document) -> Iterator[Moment]:
@@ -80,15 +80,14 @@ def _with_reason(outcome: str, reason: str) -> str:
     return f"{outcome} ({reason})" if reason else outcome
 
 
-def of_topics(places: Places, basket: str, since_ms: int | None) -> Iterator[Moment]:
+def of_topics(topics: Topics, places: Places, basket: str, since_ms: int | None) -> Iterator[Moment]:
     """Yield what the topics still hold: each emission, and each dead letter with its reason."""
-    names = [*dict.fromkeys(CONSUMERS.values()), letters.TOPIC]
-    for message in topics.read(places.kafka, names, since_ms):
+    for message in topics.read([*dict.fromkeys(TOPICS.values()), DEAD_LETTERS], since_ms):
         if _mentions(message, basket.encode()):
             yield Moment(
                 letters.moment(message),
                 f"{message.topic()} {message.partition()}/{message.offset()}",
-                _said(places, message),
+                said(message, places),
             )
 
 
@@ -98,24 +97,25 @@ def _mentions(message: Message, basket: bytes) -> bool:
     return basket in (message.value() or b"") or any(basket in (value or b"") for _, value in pairs)
 
 
-def _said(places: Places, message: Message) -> str:
+def said(message: Message, places: Places) -> str:
+    """Say in words what a record tells."""
     try:
         event = recorded(message)
     except NotAnEventError as error:
         return f"no CloudEvent: {error}"
     about = payment(event)
     if about is None:
-        said = f"{event.text('type')} {event.text('id')}"
+        words = f"{event.text('type')} {event.text('id')}"
     else:
-        said = f"{about.DESCRIPTOR.name} attempt {about.attempt}, sum {about.sum}"
+        words = f"{about.DESCRIPTOR.name} attempt {about.attempt}, sum {about.sum}"
         if isinstance(about, PaymentDecided):
-            said += f": {_with_reason(_outcome(about.outcome), about.reason)}"
+            words += f": {_with_reason(_outcome(about.outcome), about.reason)}"
         if about.epoch:
-            said += f", epoch {about.epoch}"
-    if message.topic() == letters.TOPIC:
+            words += f", epoch {about.epoch}"
+    if message.topic() == DEAD_LETTERS:
         letter = letters.Letter.of(event, places, letters.moment(message))
-        said += f"; dead letter of {letter.consumer}: {letter.code or 'no answer'} {letter.reason}".rstrip()
-    return said
+        words += f"; dead letter of {letter.consumer}: {letter.code or 'no answer'} {letter.reason}".rstrip()
+    return words
 
 
 def _outcome(number: int) -> str:

@@ -19,7 +19,7 @@ from operate.databases import Databases, Document
 from operate.payments import Payment
 from shop.messages import event_id, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
-from shop.setup import COLLECTIONS
+from shop.state import COLLECTIONS
 
 _RAW: Final = bson.CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 _DECODED: Final = bson.CodecOptions[Document](tz_aware=True)

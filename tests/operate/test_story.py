@@ -2,7 +2,7 @@
 
 import pytest
 
-from operate import timeline
+from operate import story
 from operate.places import find
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from tests.support.records import Message
@@ -27,4 +27,4 @@ def test_each_event_is_told_in_words(about: PaymentRequested | PaymentDecided, t
     """An outcome that only a newer version knows is its number: it ended the whole story with a trace."""
     attributes = {**ATTRIBUTES, "type": about.DESCRIPTOR.full_name}
     headers: list[tuple[str, bytes | None]] = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
-    assert timeline._said(find(), Message(about.SerializeToString(), headers)) == told
+    assert story.said(Message(about.SerializeToString(), headers), find({})) == told

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from operate.cli.output import NotReachable
+from operate.errors import NotReachable
 from operate.urls import PORTS
 from wire.delivery import DeliverySpec, Sender, UndeliveredError, is_retried
 from wire.event import Event
@@ -40,11 +40,11 @@ class Answer:
 class Target:
     """One function, at a URL."""
 
-    def __init__(self, url: str, *, retries: DeliverySpec | None = None) -> None:
+    def __init__(self, url: str, *, retries: DeliverySpec = RETRIES) -> None:
         self.url = url
         self.begun = 0
         """How many events were sent, or are on their way."""
-        self._sender = Sender(url, "shop", retries or RETRIES)
+        self._sender = Sender(url, "shop", retries)
 
     async def __aenter__(self) -> Self:
         """Make sure that somebody answers there. Raises NotReachable."""
