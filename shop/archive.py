@@ -22,10 +22,11 @@ from pymongo import UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from shop import mongo, state
+from shop import state
 from shop.errors import Unavailable
-from shop.mongo import Document
-from shop.process import settings
+from shop.process import process
+from shop.store import client
+from shop.store.client import Document
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Archive:
     """The fields of `archived` in the account that say how much was moved."""
 
     def _collection(self) -> AsyncCollection[Document]:
-        return mongo.collection(state.BILLING, self.array)
+        return client.collection(state.BILLING, self.array)
 
     def moved(self, account: Document) -> Moved:
         """Return how much was moved."""
@@ -155,7 +156,7 @@ class Archive:
         To be called when the answer is certain. So nothing that happens here, a cancellation included, may take the
         answer's place.
         """
-        limits = settings.get().array_limits
+        limits = process.current().settings.array_limits
         entries: list[Document] = account.get(self.array, [])
         if len(entries) < limits.limit:
             return
@@ -192,7 +193,7 @@ class Archive:
         }
         if "number" in entries[0]:  # a fast path: a number above it needs no look in the archive
             changes["$max"] = {"archived_through": max(entry["number"] for entry in entries)}
-        await mongo.collection(state.BILLING, state.USERS).update_one({"_id": user, **as_read}, changes)
+        await client.collection(state.BILLING, state.USERS).update_one({"_id": user, **as_read}, changes)
 
     async def _has_strangers(self, account: Document) -> bool:
         """Tell whether the archive holds entries that are neither counted nor, one by one, the next of the array.
@@ -212,7 +213,7 @@ class Archive:
             entry.items() <= stored.items() for entry, stored in zip(array, ahead, strict=False)
         ):
             return False
-        latest = await mongo.latest(mongo.collection(state.BILLING, state.USERS)).find_one({"_id": account["_id"]})
+        latest = await client.latest(client.collection(state.BILLING, state.USERS)).find_one({"_id": account["_id"]})
         if latest is not None and self.moved(latest) == moved:
             raise self.unfit(account)
         return True

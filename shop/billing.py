@@ -21,14 +21,15 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from shop import mongo
 from shop.archive import DEPOSITS, PAID_BASKETS, Ahead, Moved
 from shop.errors import Contradiction, Impossible, NotFound, Rejected, Unavailable
 from shop.messages import MAX_BALANCE, from_document, other_term, terms
-from shop.mongo import NOW, Document, array, literal, when
 from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
 from shop.state import BILLING, USERS, kept
+from shop.store import change, client
+from shop.store.client import Document
+from shop.store.pipeline import NOW, Pipeline, array, literal, when
 
 SERVICE = BILLING
 
@@ -37,7 +38,7 @@ UNKNOWN_USER = "unknown user"
 
 
 def _users() -> AsyncCollection[Document]:
-    return mongo.collection(SERVICE, USERS)
+    return client.collection(SERVICE, USERS)
 
 
 # An account is a user document with a balance. Without one it is a stub, which remembers a decline of a user that did
@@ -72,7 +73,7 @@ async def show_user(request: GetUserRequest) -> GetUserResponse:
 
 async def find_account(user: str) -> Document:
     """Return a user's account. Raises NotFound when there is none."""
-    account = await mongo.latest(_users()).find_one({"_id": user, **_ACCOUNT})
+    account = await client.latest(_users()).find_one({"_id": user, **_ACCOUNT})
     if account is None:
         raise NotFound("there is no such user; create it with POST /CreateUser")
     return account
@@ -128,7 +129,7 @@ async def decide(requested: PaymentRequested) -> Decision:
     basket = ObjectId(requested.basket)
     looked: Moved | None = None
     was_ahead = False
-    async with mongo.session() as session:
+    async with client.session() as session:
         for _ in range(_RACES):
             account = await _users().find_one_and_update(
                 {"_id": requested.user},
@@ -157,7 +158,7 @@ async def decide(requested: PaymentRequested) -> Decision:
                         continue
                 if is_declined:
                     return Decision(_told(requested, declined, DECLINED), account)
-            if await mongo.is_latest(_users(), {"_id": requested.user}, account):
+            if await change.is_latest(_users(), {"_id": requested.user}, account):
                 raise Contradiction(
                     f"attempt {requested.attempt} of basket {basket} was ordered, yet attempt {requested.attempt - 1} "
                     "was never declined"
@@ -169,7 +170,7 @@ def _may_be_archived(requested: PaymentRequested, account: Document) -> bool:
     return bool(requested.number <= account.get("archived_through", 0))
 
 
-def _decide_it(requested: PaymentRequested, looked: Moved | None) -> mongo.Pipeline:
+def _decide_it(requested: PaymentRequested, looked: Moved | None) -> Pipeline:
     """When nowhere paid, not declined, and the attempt is its turn: charge, or remember the decline.
 
     `looked` says how much was moved to the archive when it was found not to hold the basket; None: nobody looked.
@@ -272,7 +273,7 @@ async def credit(user: str, sum_: int, key: str | None) -> Deposited:
     was asked (a network error, the function's deadline, a cancellation, a bug) is Unavailable, and a repeat not safe.
     """
     try:
-        async with mongo.session() as session:
+        async with client.session() as session:
             return await _credit(user, sum_, key, session)
     except Rejected:
         raise
@@ -298,7 +299,7 @@ async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSes
             session=session,
         )
         if before is None:
-            if await mongo.is_latest(_users(), account, None):
+            if await change.is_latest(_users(), account, None):
                 raise NotFound("there is no such user; create it with POST /CreateUser")
             continue
         known = _find(before.get("deposits", ()), "key", key)
@@ -321,14 +322,14 @@ async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSes
                 )
             return Deposited(balance=int(before["balance"]), replayed=True, account=before)
         if before["balance"] + sum_ > MAX_BALANCE:
-            if await mongo.is_latest(_users(), account, before):
+            if await change.is_latest(_users(), account, before):
                 raise Impossible(f"the balance would pass {MAX_BALANCE}: nothing was added")
             continue
         return Deposited(balance=before["balance"] + sum_, replayed=False, account=before)
     raise Unavailable("this user's account changes faster than it can be read; try again")
 
 
-def _credit_it(sum_: int, key: str | None, looked: Moved) -> mongo.Pipeline:
+def _credit_it(sum_: int, key: str | None, looked: Moved) -> Pipeline:
     """When the key is new to the document and to the archive we looked at, and the balance stays exact: credit."""
     conditions: list[Mapping[str, Any]] = [{"$lte": ["$balance", Int64(MAX_BALANCE - sum_)]}]
     if key is not None:

@@ -15,13 +15,14 @@ from pymongo import DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError
 
-from shop import mongo
 from shop.errors import Contradiction, Impossible, Unavailable
 from shop.messages import TERMS, event_id, from_document, rfc3339, terms, to_datetime
-from shop.mongo import NOW, Document, literal
 from shop.schema.events_pb2 import PAID, PaymentDecided
 from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
 from shop.state import DECLINED_OUTCOME, NOTIFICATIONS, NOTIFY, PAID_OUTCOME, kept
+from shop.store import change, client
+from shop.store.client import Document
+from shop.store.pipeline import NOW, Pipeline, literal
 
 SERVICE = NOTIFY
 
@@ -30,7 +31,7 @@ PAGE = 100
 
 
 def _notifications() -> AsyncCollection[Document]:
-    return mongo.collection(SERVICE, NOTIFICATIONS)
+    return client.collection(SERVICE, NOTIFICATIONS)
 
 
 _RACES = 10
@@ -62,7 +63,7 @@ async def record(decided: PaymentDecided) -> None:
         different = [field for field in dict.fromkeys([*content, *TERMS]) if stored.get(field) != content.get(field)]
         if not different:
             return
-        if await mongo.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
+        if await change.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
             field = different[0]
             raise Contradiction(f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}")
     raise Unavailable("it changes faster than it can be read; try again")
@@ -75,12 +76,12 @@ async def _recorded(key: str, content: Document) -> Document | None:
     upsert met: a delivery of the same event that was faster, or the notification of another user.
     """
     try:
-        return await mongo.upsert(_notifications(), {"_id": key, "user": content["user"]}, _record_it(key, content))
+        return await change.upsert(_notifications(), {"_id": key, "user": content["user"]}, _record_it(key, content))
     except DuplicateKeyError:
-        return await mongo.latest(_notifications()).find_one({"_id": key})
+        return await client.latest(_notifications()).find_one({"_id": key})
 
 
-def _record_it(key: str, content: Document) -> mongo.Pipeline:
+def _record_it(key: str, content: Document) -> Pipeline:
     """When there is none yet: this content, recorded now. Else change nothing."""
     is_new = {"$eq": [{"$type": "$recorded_at"}, "missing"]}
     notification = {"_id": key, **{field: literal(value) for field, value in content.items()}, "recorded_at": NOW}

@@ -20,10 +20,8 @@ from pymongo import DESCENDING, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from shop import mongo
 from shop.errors import Contradiction, NotFound, Unavailable
 from shop.messages import TERMS, from_document, other_term, terms, to_datetime
-from shop.mongo import NOW, REMOVE, Document, literal, when
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import (
     GetBasketRequest,
@@ -34,6 +32,9 @@ from shop.schema.orders_pb2 import (
     OrderResponse,
 )
 from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS, kept
+from shop.store import change, client
+from shop.store.client import Document
+from shop.store.pipeline import NOW, REMOVE, Pipeline, literal, when
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ RESEND_AT_MOST_EVERY_MS = 3_600_000
 
 
 def _baskets() -> AsyncCollection[Document]:
-    return mongo.collection(SERVICE, BASKETS)
+    return client.collection(SERVICE, BASKETS)
 
 
 # --- GetBasket -------------------------------------------------------------------------------------------------------
@@ -74,10 +75,10 @@ async def current_basket(user: str) -> Document:
     for _ in range(_RACES):
         # MongoDB calls a read linearizable only when its filter names one document. This one takes the first entry of a
         # unique index, and needs no more of it than that the primary still was one after it had looked.
-        latest = await mongo.latest(_baskets()).find_one({"user": user}, sort=[("number", DESCENDING)])
+        latest = await client.latest(_baskets()).find_one({"user": user}, sort=[("number", DESCENDING)])
         if latest is not None and latest["status"] != PAID_STATUS:
             return latest
-        basket = await mongo.upsert(
+        basket = await change.upsert(
             _baskets(),
             {"user": user, "number": Int64(latest["number"] + 1 if latest else 1)},
             {"$setOnInsert": {"status": OPEN, "attempt": Int64(0)}},
@@ -141,7 +142,7 @@ async def place(request: OrderRequest) -> Ordered:
             return _ordered("order accepted", stored, replayed=False)
         return _order_again(stored, request)
 
-    return await mongo.update(
+    return await change.update(
         _baskets(), {"_id": ObjectId(request.basket), "user": request.user}, _order_it(mine, request), read
     )
 
@@ -150,7 +151,7 @@ def _attempt(request: OrderRequest) -> int | None:
     return request.attempt if request.HasField("attempt") else None
 
 
-def _order_it(mine: ObjectId, request: OrderRequest) -> mongo.Pipeline:
+def _order_it(mine: ObjectId, request: OrderRequest) -> Pipeline:
     """When open and, if an attempt was sent, it is the next one: set status, terms, attempt. Else change nothing."""
     conditions: list[object] = [{"$eq": ["$status", OPEN]}]
     if (attempt := _attempt(request)) is not None:
@@ -218,7 +219,7 @@ async def show_order(request: GetOrderRequest) -> GetOrderResponse:
 
 async def find_order(user: str, basket: str) -> Document:
     """Return a basket of the user. Raises NotFound for one that is absent or of another user."""
-    stored = await mongo.latest(_baskets()).find_one({"_id": ObjectId(basket), "user": user})
+    stored = await client.latest(_baskets()).find_one({"_id": ObjectId(basket), "user": user})
     if stored is None:
         raise NotFound("this user has no such basket; take the id from GET /GetBasket")
     return stored
@@ -237,7 +238,7 @@ async def settle(decided: PaymentDecided) -> str:
     Raises Contradiction for a decision that no order of ours can have led to.
     """
     status = PAID_STATUS if decided.outcome == PAID else OPEN
-    return await mongo.update(
+    return await change.update(
         _baskets(),
         {"_id": ObjectId(decided.basket), "user": decided.user},
         _settle_it(decided, status),
@@ -245,7 +246,7 @@ async def settle(decided: PaymentDecided) -> str:
     )
 
 
-def _settle_it(decided: PaymentDecided, status: str) -> mongo.Pipeline:
+def _settle_it(decided: PaymentDecided, status: str) -> Pipeline:
     """When ordered, at this attempt, on these terms: it is settled. Else change nothing."""
     changes: dict[str, Any] = {
         "status": status,
@@ -292,7 +293,7 @@ async def resend(emit: Emit, until: float) -> str:
     resent = 0
     try:
         while time.monotonic() < until:
-            with mongo.deadline():
+            with client.deadline():
                 event = await claim_due()
             if event is None:
                 return f"resent {resent}"
@@ -309,7 +310,7 @@ async def _emit_claimed(event: PaymentRequested, emit: Emit) -> None:
     try:
         await emit(event)
     except Unavailable:
-        with mongo.deadline():
+        with client.deadline():
             await due_again(event)
         raise
 

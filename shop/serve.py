@@ -11,7 +11,7 @@ import uvicorn
 from functions_framework.aio import create_asgi_app
 from functions_framework.exceptions import FunctionsFrameworkException
 
-from shop.process import log, settings
+from shop.process import log, process
 
 KEEP_ALIVE_S = 120
 """How long an idle connection stays open: longer than any proxy in front keeps it, so that the proxy closes first and a
@@ -27,7 +27,7 @@ def main() -> None:
     target = os.environ.get("FUNCTION_TARGET")
     if not target:
         sys.exit("FUNCTION_TARGET is not set; name a folder of functions/, such as FUNCTION_TARGET=get_basket")
-    settings.check()
+    settings = process.start().settings
     log.to_stdout()
     try:
         app = create_asgi_app(target, os.environ.get("FUNCTION_SOURCE", f"functions/{target}/main.py"))
@@ -35,8 +35,8 @@ def main() -> None:
         sys.exit(f"{error}; run it where functions/ is, or set FUNCTION_SOURCE")
     uvicorn.run(
         app,
-        host=settings.get().host,
-        port=settings.get().port,
+        host=settings.host,
+        port=settings.port,
         loop="uvloop",
         http="httptools",
         lifespan="off",

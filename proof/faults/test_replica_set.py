@@ -16,10 +16,13 @@ from proof.faults.rounds import play
 from proof.faults.system import Document, System, running
 from proof.faults.topics import PAYMENTS
 from proof.faults.waiting import eventually
-from shop import billing, mongo, orders
+from shop import billing, orders
 from shop.errors import Rejected, Unavailable
+from shop.process import process
+from shop.process.process import Process
 from shop.schema.events_pb2 import PAID, PaymentDecided
 from shop.schema.orders_pb2 import OrderRequest
+from shop.store.client import deadline, open_client
 
 _SHORT = ("primary-steps-down", "primary-frozen-until-replaced")
 
@@ -75,7 +78,7 @@ async def test_resend_emits_nothing_that_can_roll_back(replicated: System) -> No
 
 
 async def test_a_basket_is_never_answered_from_before_a_failover(
-    replicated: System, monkeypatch: pytest.MonkeyPatch
+    replicated: System,
 ) -> None:
     """A basket is ordered by way of the new primary while the old one is asked for it.
 
@@ -90,13 +93,13 @@ async def test_a_basket_is_never_answered_from_before_a_failover(
     async def order(successor: AsyncMongoClient[Document]) -> None:
         await successor["orders"]["baskets"].update_one({"_id": ObjectId(basket)}, {"$set": _ordered()})
 
-    answers = await _ask_a_replaced_primary(replicated, monkeypatch, [status], meanwhile=order)
+    answers = await _ask_a_replaced_primary(replicated, [status], meanwhile=order)
 
     assert answers in ([UNKNOWN], ["ordered"])
 
 
 async def test_nothing_is_refused_for_what_was_before_a_failover(
-    replicated: System, monkeypatch: pytest.MonkeyPatch
+    replicated: System,
 ) -> None:
     """A basket and an account are made, and a basket is ordered, by way of the new primary; the old one knows nothing.
 
@@ -121,7 +124,7 @@ async def test_nothing_is_refused_for_what_was_before_a_failover(
         lambda: billing.credit(newcomer, 100, "key"),
         lambda: orders.settle(decided),
     ]
-    answers = await _ask_a_replaced_primary(replicated, monkeypatch, questions * 4, meanwhile=make)
+    answers = await _ask_a_replaced_primary(replicated, questions * 4, meanwhile=make)
 
     assert not [answer for answer in answers if isinstance(answer, Rejected)]
 
@@ -132,7 +135,6 @@ UNKNOWN = "unknown"
 
 async def _ask_a_replaced_primary(
     replicated: System,
-    monkeypatch: pytest.MonkeyPatch,
     questions: Sequence[Callable[[], Awaitable[object]]],
     *,
     meanwhile: Callable[[AsyncMongoClient[Document]], Awaitable[None]],
@@ -149,9 +151,8 @@ async def _ask_a_replaced_primary(
         AsyncMongoClient[Document](f"mongodb://{primary.address}", directConnection=True, tz_aware=True) as cut_off,
         AsyncMongoClient[Document](f"mongodb://{','.join(others)}/?replicaSet=shop&w=majority") as successor,
     ):
-        monkeypatch.setattr(mongo, "_client", cut_off)
         await asyncio.gather(*(cut_off.admin.command("ping") for _ in questions))
-        with primary.frozen():
+        with primary.frozen(), process.running(Process(process.current().settings, {open_client: cut_off})):
             asked = [asyncio.create_task(_answer(question)) for question in questions]
             await replica_set.primary(other_than=primary)
             await meanwhile(successor)
@@ -163,7 +164,7 @@ async def _ask_a_replaced_primary(
 
 async def _answer(question: Callable[[], Awaitable[object]]) -> object:
     try:
-        with mongo.deadline(25):  # the freeze and an election fit
+        with deadline(25):  # the freeze and an election fit
             return await question()
     except Rejected as refusal:
         return refusal

@@ -30,7 +30,9 @@ MUTANTS = (
         _LOOKS,
     ),
     _in("shop/archive", "a look has no session", '"$or": wanted}, session=session)', '"$or": wanted})', _LOOKS),
-    _in("shop/mongo", "a session promises nothing", "causal_consistency=True", "causal_consistency=False", _LOOKS),
+    _in(
+        "shop/store/client", "a session promises nothing", "causal_consistency=True", "causal_consistency=False", _LOOKS
+    ),
     _in(
         "shop/archive",
         "a part of the archive is all of it",
@@ -126,21 +128,21 @@ MUTANTS = (
     _in(
         "shop/billing",
         "an attempt is refused unconfirmed",
-        'if await mongo.is_latest(_users(), {"_id": requested.user}, account):',
+        'if await change.is_latest(_users(), {"_id": requested.user}, account):',
         "if True:",
         _LOOKS,
     ),
     _in(
         "shop/billing",
         "no account is refused unconfirmed",
-        "if await mongo.is_latest(_users(), account, None):",
+        "if await change.is_latest(_users(), account, None):",
         "if True:",
         _LOOKS,
     ),
     _in(
         "shop/billing",
         "a full balance is refused unconfirmed",
-        "if await mongo.is_latest(_users(), account, before):",
+        "if await change.is_latest(_users(), account, before):",
         "if True:",
         _LOOKS,
     ),
@@ -286,8 +288,8 @@ MUTANTS = (
     _in(
         "shop/orders",
         "a claim may take the whole tick",
-        "            with mongo.deadline():\n                event = await claim_due()",
-        "            with mongo.deadline(60):\n                event = await claim_due()",
+        "            with client.deadline():\n                event = await claim_due()",
+        "            with client.deadline(60):\n                event = await claim_due()",
         _RESEND,
     ),
     _in("functions/billing_handler/main", "a charge's label names no event", ", emits=PaymentDecided)", ")", _EVENTS),
@@ -343,8 +345,8 @@ MUTANTS = (
     _in(
         "shop/edge/handling",
         "work has no deadline",
-        "async with asyncio.timeout(deadline_s):",
-        "async with asyncio.timeout(100 * deadline_s):",
+        "async with asyncio.timeout(process.current().limit(deadline_s)):",
+        "async with asyncio.timeout(process.current().limit(100 * deadline_s)):",
         _EDGE,
     ),
     _in(
@@ -435,7 +437,7 @@ MUTANTS = (
     _in(
         "shop/edge/handling",
         "settings are found out over a message",
-        "    settings.check()  #",
+        "    process.start()  #",
         "    #",
         f"{_SETTINGS}::test_16_a_process_with_a_wrong_setting_ends_before_it_takes_a_message",
     ),

@@ -160,7 +160,7 @@ MUTANTS = (
     _in(
         "__main__",
         "wrong settings end in a trace",
-        "    settings.check()\n",
+        "    process.start()\n",
         "",
         f"{_COMMAND}::test_a_setting_that_cannot_be_right_is_named",
     ),

@@ -26,35 +26,51 @@ MUTANTS = (
     # --- time-outs that must fit into one another
     _in("emission/sink", "the sink may take longer than the function", "TIMEOUT_S = 2.0", "TIMEOUT_S = 6.0", _VALUES),
     _in("emission/sink", "the sink is given no time", "TIMEOUT_S = 2.0", "TIMEOUT_S = 0.2", _TIMEOUTS),
-    _in("mongo", "MongoDB may take as long as the function", "DEADLINE_S = 5.0", "DEADLINE_S = 10.0", _VALUES),
+    _in("store/client", "MongoDB may take as long as the function", "DEADLINE_S = 5.0", "DEADLINE_S = 10.0", _VALUES),
     _in("serve", "a draining server cuts requests off", "DRAIN_S = 22", "DRAIN_S = 12", _VALUES),
     _in("serve", "a server drains until it is killed", "DRAIN_S = 22", "DRAIN_S = 60", _VALUES),
     _in("serve", "a server does not drain", "        timeout_graceful_shutdown=DRAIN_S,\n", "", _SERVE),
     _in("serve", "a proxy meets a closing connection", "KEEP_ALIVE_S = 120", "KEEP_ALIVE_S = 60", _VALUES),
     _in("serve", "the server's own keep-alive holds", "        timeout_keep_alive=KEEP_ALIVE_S,\n", "", _SERVE),
     # --- what every answer rests on
-    _in("mongo", "a write is on one member", 'w="majority"', "w=1", _MONGO),
-    _in("mongo", "a write is not journaled", "j=True", "j=False", _MONGO),
+    _in("store/client", "a write is on one member", 'w="majority"', "w=1", _MONGO),
+    _in("store/client", "a write is not journaled", "j=True", "j=False", _MONGO),
     _in(
-        "mongo",
+        "store/client",
         "a read may roll back",
         'read_concern=ReadConcern("majority")',
         'read_concern=ReadConcern("local")',
         _MONGO,
     ),
     _in(
-        "mongo", "a read may be of a secondary", "ReadPreference.PRIMARY", "ReadPreference.SECONDARY_PREFERRED", _MONGO
+        "store/client",
+        "a read may be of a secondary",
+        "ReadPreference.PRIMARY",
+        "ReadPreference.SECONDARY_PREFERRED",
+        _MONGO,
     ),
     _in(
-        "mongo",
+        "store/client",
         "an answer may be from before a failover",
         'ReadConcern("linearizable")',
         'ReadConcern("majority")',
         _MONGO,
     ),
-    _in("mongo", "every state is the latest", "return await latest(of).find_one(key) == seen", "return True", _MONGO),
-    _in("mongo", "a refusal is never confirmed", "if await is_latest(of, key, stored):", "if True:", _MONGO),
-    _in("mongo", "calls are not bounded", "return pymongo.timeout(seconds)", "return pymongo.timeout(None)", _MONGO),
+    _in(
+        "store/change",
+        "every state is the latest",
+        "return await latest(of).find_one(key) == seen",
+        "return True",
+        _MONGO,
+    ),
+    _in("store/change", "a refusal is never confirmed", "if await is_latest(of, key, stored):", "if True:", _MONGO),
+    _in(
+        "store/client",
+        "calls are not bounded",
+        "return pymongo.timeout(process.current().limit(seconds))",
+        "return pymongo.timeout(None)",
+        _MONGO,
+    ),
     # --- emission
     _in(
         "emission/sink", "any answer of the sink will do", "if not 200 <= status < 300:", "if status >= 500:", _EMISSION
@@ -166,8 +182,8 @@ MUTANTS = (
     _in(
         "store/readiness",
         "an epoch from before a failover",
-        "meta = mongo.latest(mongo.collection(service, state.META))",
-        "meta = mongo.collection(service, state.META)",
+        "meta = client.latest(client.collection(service, state.META))",
+        "meta = client.collection(service, state.META)",
         _READINESS,
     ),
     # --- notifications
@@ -181,8 +197,8 @@ MUTANTS = (
     _in(
         "notifications",
         "a notification is refused unconfirmed",
-        "        if await mongo.is_latest(",
-        "        if True or await mongo.is_latest(",
+        "        if await change.is_latest(",
+        "        if True or await change.is_latest(",
         _NOTIFICATIONS,
     ),
     _in(

@@ -10,7 +10,7 @@ import pytest
 
 from local.servers.mongodb import Mongod
 from proof.replay.kept import PAYMENTS, RESULTS, load_state
-from shop import mongo
+from shop.store.client import collection
 from tests.operate.command import Orders, Run, hasty, write
 from tests.support.processes import shop_serve
 from tests.support.sink import Sink
@@ -124,7 +124,7 @@ async def test_a_delivery_that_fails_proves_nothing(orders: Orders, mongod: Mong
 async def test_a_basket_that_is_due_for_resend_is_left_out_and_said_to_be(orders: Orders, mongod: Mongod) -> None:
     """Resend may have claimed it; that is no change of the replay's."""
     due = {"$set": {"resend_at": datetime.now(UTC)}}
-    ordered = await mongo.collection("orders", "baskets").update_many({"status": "ordered"}, due)
+    ordered = await collection("orders", "baskets").update_many({"status": "ordered"}, due)
     bug = {"MUTANT": "settlement does not look at the attempt", "FUNCTION_SOURCE": "proof/replay/mutated.py"}
     async with function("order_handler", mongod, **bug) as url:
         run = await orders("replay", RESULTS, "--to-url", url, "--wait", "0s", "--expect-noop")

@@ -13,8 +13,8 @@ import pytest
 from proof.faults import audit
 from proof.restores.test_restores import world as world
 from proof.restores.world import Backup, World
-from shop import mongo
 from shop.setup import restored, setup
+from shop.store.client import collection
 from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
 from tests.support.asgi import call
@@ -29,8 +29,8 @@ class Databases:
 
     def collection(self, name: str) -> Any:
         """Return a collection by its full name."""
-        service, _, collection = name.partition(".")
-        return mongo.collection(service, collection)
+        service, _, own = name.partition(".")
+        return collection(service, own)
 
 
 async def act(world: World, chance: random.Random, times: int) -> None:
@@ -58,7 +58,7 @@ async def act(world: World, chance: random.Random, times: int) -> None:
 async def settle_all(world: World) -> None:
     """Resend whatever is ordered, and deliver everything, until nothing changes any more."""
     for _ in range(2):
-        await mongo.collection("orders", "baskets").update_many(
+        await collection("orders", "baskets").update_many(
             {"status": "ordered"}, [{"$set": {"resend_at": {"$subtract": ["$$NOW", 1000]}}}]
         )
         assert (await call("resend_orders")).status == 200

@@ -12,10 +12,10 @@ from bson import ObjectId
 
 from local.servers.mongodb import Mongod
 from proof.restores.world import USER, Backup, World, blocks, exported
-from shop import mongo
+from shop.process import process
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PaymentDecided
-from shop.store import readiness
+from shop.store.client import collection, open_client
 from tests.functions.conftest import Client
 from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
@@ -31,14 +31,12 @@ REFUSED = "emitted before the restore of "
 async def world(client: Client, configure: Callable[..., None]) -> AsyncIterator[World]:
     """Return a shop with small arrays; drop the databases that were restored in it."""
     configure(array_limits=ArrayLimits(limit=4, batch=2))
-    readiness.forget()
     world = World(client)
     yield world
-    names = await mongo.client().list_database_names()
-    for name in names:
+    connections = process.current().once(open_client)
+    for name in await connections.list_database_names():
         if name.endswith("_2"):
-            await mongo.client().drop_database(name)
-    readiness.forget()
+            await connections.drop_database(name)
 
 
 async def restore(world: World, backup: Backup, title: str) -> str:
@@ -82,12 +80,12 @@ async def a_lost_day(world: World) -> None:
 
 async def account(user: str = USER) -> Any:
     """Return billing's document of a user."""
-    return await mongo.collection("billing", "users").find_one({"_id": user})
+    return await collection("billing", "users").find_one({"_id": user})
 
 
 async def stored(basket: str) -> Any:
     """Return orders' document of a basket."""
-    return await mongo.collection("orders", "baskets").find_one({"_id": ObjectId(basket)})
+    return await collection("orders", "baskets").find_one({"_id": ObjectId(basket)})
 
 
 def decided_at(document: Any, field: str = "decided_at") -> str:
@@ -180,13 +178,14 @@ async def test_a_function_left_over_changes_nothing_in_the_restored_databases(
         body = json.dumps({"user": "nobody", "sum": 1, "basket": "0" * 24, "attempt": 1}).encode()
         assert (await create_order.send("POST", "/Order", body)).status == 404  # it began, in the old epoch
         await restore(world, backup, ALL)
-        before, old = await world.databases(), mongo.client()["billing"]["users"]
+        connections = process.current().once(open_client)
+        before, old = await world.databases(), connections["billing"]["users"]
         balance = (await old.find_one({"_id": USER}))["balance"]
 
         headers = [f"{name}: {value}" for name, value in requested.headers if name.startswith(("ce-", "content-type"))]
         assert (await billing.send("POST", "/", requested.body, *headers)).status == 200
         assert (await old.find_one({"_id": USER}))["balance"] == balance - 20
-        open_basket = await mongo.client()["orders"]["baskets"].find_one({"user": USER, "status": "ordered"})
+        open_basket = await connections["orders"]["baskets"].find_one({"user": USER, "status": "ordered"})
         order = {"user": USER, "sum": 20, "basket": str(open_basket["_id"]), "attempt": open_basket["attempt"]}
         assert (await create_order.send("POST", "/Order", json.dumps(order).encode())).status == 200
         assert len(sink.received) == 2
@@ -236,7 +235,7 @@ async def test_one_database_restored_alone_leaves_nobody_unlisted_and_charges_no
             await world.deliver()
     for user in (USER, "Ann"):
         entries = (await account(user)).get("paid_baskets", [])
-        archived = await mongo.collection("billing", "paid_baskets").find({"user": user}).to_list()
+        archived = await collection("billing", "paid_baskets").find({"user": user}).to_list()
         charged = [entry["basket"] for entry in (*entries, *archived)]
         assert len(charged) == len(set(charged))
         for entry in entries:
@@ -285,7 +284,7 @@ async def test_billing_alone_what_was_declined_since_is_never_charged_and_the_cu
         assert (await world.status(basket), await world.client.balance()) == ("ordered", 1010)
         assert (USER, "lost decline") in await world.kinds()
         await world.mend(blocks("Correct by hand", "js")[0], **values)
-        await mongo.collection("orders", "baskets").update_one({}, {"$set": {"resend_at": declined["decided_at"]}})
+        await collection("orders", "baskets").update_one({}, {"$set": {"resend_at": declined["decided_at"]}})
         await world.resend()
     else:
         await world.mend(blocks("Correct by hand", "js")[0], **values)
@@ -442,8 +441,8 @@ async def test_an_account_that_was_counted_twice_is_served_and_counted_anew(worl
     for _ in range(4):
         await world.settle(10)
     change = {"$mul": {"archived.paid": 10}, "$unset": {"archived.paid_baskets": ""}}
-    await mongo.collection("billing", "users").update_one({"_id": USER}, change)
-    await mongo.collection("billing", "paid_baskets").update_many({}, {"$unset": {"position": "", "through": ""}})
+    await collection("billing", "users").update_one({"_id": USER}, change)
+    await collection("billing", "paid_baskets").update_many({}, {"$unset": {"position": "", "through": ""}})
     assert await world.kinds() == [(USER, "counted twice")]
     for _ in range(4):
         await world.settle(10)

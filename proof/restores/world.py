@@ -9,17 +9,16 @@ import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from bson import json_util
 
-from shop import mongo
-from shop.process import settings
+from shop.process import process
 from shop.state import COLLECTIONS, SERVICES
-from shop.store import readiness
+from shop.store.client import client
 from tests.functions.conftest import CONSUMERS, Client
 from tests.operate.command import Orders, Run
 from tests.support.asgi import Answer, call
@@ -110,16 +109,14 @@ class World:
     async def restore(self, backup: Backup, services: Sequence[str], names: dict[str, str]) -> None:
         """Write the backup of some databases under other names; where functions are told so, they begin anew."""
         for service in services:
-            await mongo.client().drop_database(names[service])
+            await client().drop_database(names[service])
             for collection, documents in backup[service].items():
                 if documents:
-                    await mongo.client()[names[service]][collection].insert_many(documents)
+                    await client()[names[service]][collection].insert_many(documents)
 
     def start_functions(self, names: dict[str, str]) -> None:
         """Begin as new processes do: with the databases that the environment names, knowing nothing."""
-        databases = {**settings.get().databases, **names}
-        settings.use(replace(settings.get(), databases=databases))
-        readiness.forget()
+        self.client.start_anew(databases={**process.current().settings.databases, **names})
 
     async def bring_the_lost_time(self) -> list[Answer]:
         """Deliver everything that was emitted before the restore once more, twice and backwards."""
@@ -159,12 +156,12 @@ class World:
 
     async def run(self, script: str, *, code: int = 0) -> str:
         """Run the lines of a block of docs/faults.md in a shell, as an operator; return what they print."""
-        uri = settings.get().mongodb_uri
+        uri = process.current().settings.mongodb_uri
         sinks = self.client.sink.url.replace("payments", "{name}")
-        names = {f"{service.upper()}_DATABASE": name for service, name in settings.get().databases.items()}
+        names = {f"{service.upper()}_DATABASE": name for service, name in process.current().settings.databases.items()}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         told = {**os.environ, **names, "PATH": path, "MONGODB_URI": uri, "SINK_URL": sinks, "PYTHONPATH": str(ROOT)}
-        process = await asyncio.create_subprocess_exec(
+        shell = await asyncio.create_subprocess_exec(
             "bash",
             "-ec",
             script,
@@ -173,15 +170,15 @@ class World:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        out, _ = await process.communicate()
-        assert process.returncode == code, out.decode()
+        out, _ = await shell.communicate()
+        assert shell.returncode == code, out.decode()
         return out.decode()
 
     async def verify(self, *options: str) -> Run:
         """Verify the databases that the functions use, as things are now."""
-        names = {f"{service.upper()}_DATABASE": name for service, name in settings.get().databases.items()}
+        names = {f"{service.upper()}_DATABASE": name for service, name in process.current().settings.databases.items()}
         sinks = self.client.sink.url.replace("payments", "{name}")
-        orders = Orders({"MONGODB_URI": settings.get().mongodb_uri, "SINK_URL": sinks, **names})
+        orders = Orders({"MONGODB_URI": process.current().settings.mongodb_uri, "SINK_URL": sinks, **names})
         return await orders("verify", "--older-than", "0s", "--grace", "0s", "--audit", "--json", *options)
 
     async def kinds(self) -> list[tuple[str, str]]:
@@ -220,7 +217,7 @@ def _older(value: Any) -> Any:
 
 
 def _collection(service: str, name: str) -> Any:
-    return mongo.client()[settings.get().databases[service]][name]
+    return client()[process.current().settings.databases[service]][name]
 
 
 def section(title: str) -> str:

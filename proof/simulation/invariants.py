@@ -7,8 +7,8 @@ from bson import ObjectId
 
 from proof.simulation.observer import Attempt, Backup, Holdings, Sent, Witness, holds
 from shop.messages import event_id, to_datetime
-from shop.mongo import Document
 from shop.schema.events_pb2 import PAID
+from shop.store.client import Document
 
 
 def check(witness: Witness, holdings: Holdings) -> None:

@@ -42,7 +42,7 @@ class Mutant:
 
 _NOW = '__import__("datetime").datetime.fromtimestamp(__import__("time").time() // 0.001 / 1000)'  # whole milliseconds
 
-_IN_HAND = '__import__("pkgutil").resolve_name("proof.simulation.processes:_current").get().process.name.startswith'
+_IN_HAND = '__import__("pkgutil").resolve_name("proof.simulation.processes:_current").get().instance.name.startswith'
 
 MUTANTS = (
     # --- decision
@@ -87,7 +87,7 @@ MUTANTS = (
                 'changes = dict(_decide_it(requested, looked)[0]["$set"])\n'
                 '            charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
                 '            before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
-                '            as_before = {"funds": "$balance", "balance": before.get("balance", mongo.REMOVE)}\n'
+                '            as_before = {"funds": "$balance", "balance": before.get("balance", "$$REMOVE")}\n'
                 '            remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
                 "            account = await _users().find_one_and_update(\n"
                 "                user,\n"
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "the limits of the arrays are ignored",
         "shop.archive.Archive.bound",
-        (("limits = settings.get().array_limits", "limits = settings.ArrayLimits(64, 32)"),),
+        (("limits = process.current().settings.array_limits", "limits = process.Settings().array_limits"),),
     ),
     # --- baskets and orders
     Mutant(
@@ -268,17 +268,17 @@ MUTANTS = (
     # --- primaries that were replaced
     Mutant(
         "a refusal is not confirmed to rest on the latest state",
-        "shop.mongo.update",
+        "shop.store.change.update",
         (("if await is_latest(of, key, stored):", "if True:"),),
     ),
     Mutant(
         "that there is no account is not confirmed either",
         "shop.billing._credit",
-        (("if await mongo.is_latest(_users(), account, None):", "if True:"),),
+        (("if await change.is_latest(_users(), account, None):", "if True:"),),
     ),
     Mutant(
         "an answer that is a read is durable, not latest",
-        "shop.mongo.latest",
+        "shop.store.client.latest",
         (('ReadConcern("linearizable")', 'ReadConcern("majority")'),),
     ),
     # --- restores
@@ -306,13 +306,13 @@ MUTANTS = (
         "shop.notifications._recorded",
         (
             (
-                'return await mongo.upsert(_notifications(), {"_id": key, "user": content["user"]}, '
+                'return await change.upsert(_notifications(), {"_id": key, "user": content["user"]}, '
                 "_record_it(key, content))",
                 'made = {"_id": key, **content, "recorded_at": content["decided_at"]}\n'
                 "        await _notifications().insert_one(made)\n"
                 "        return made",
             ),
-            ('return await mongo.latest(_notifications()).find_one({"_id": key})', "return content"),
+            ('return await client.latest(_notifications()).find_one({"_id": key})', "return content"),
         ),
     ),
 )

@@ -10,9 +10,8 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
 from proof.simulation.workload import Call
-from shop.mongo import Document
-from shop.process import settings
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.store.client import Document
 
 Attempt = tuple[str, int]
 """A basket's id and the number of an attempt to pay it."""
@@ -182,7 +181,7 @@ class Databases:
     """The three databases, looked at and aged from outside of the functions."""
 
     def __init__(self, client: AsyncMongoClient[Document]) -> None:
-        orders, billing, notify = (client[settings.get().databases[name]] for name in ("orders", "billing", "notify"))
+        orders, billing, notify = client["orders"], client["billing"], client["notify"]
         self._baskets, self._users = orders["baskets"], billing["users"]
         self._paid, self._deposits = billing["paid_baskets"], billing["deposits"]
         self._notifications = notify["notifications"]

@@ -1,42 +1,40 @@
 """Run the real functions in simulated processes, each operation that leaves a process waiting for its turn.
 
-Everything else is the real thing: the edges, the protocol, pymongo with its retries, mongod. Two seams are stood in
-for: `shop.mongo.collection`, whose methods wait for their turn before they act, and the POST of `shop.emission.sink`,
-which reaches the simulated Kafka.
+Everything else is the real thing: the edges, the protocol, pymongo with its retries, mongod. Each process is handed two
+stand-ins: a client of MongoDB whose operations wait for their turn before they act, and a sink that is the simulated
+Kafka.
 """
 
 import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest import mock
 
 import aiohttp
-import pymongo
 import pymongo.common
 from pymongo import ASCENDING, AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.cursor import AsyncCursor
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from proof.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
 from proof.simulation.observer import as_it_was
-from shop import mongo
-from shop.edge import handling
-from shop.emission import sink
-from shop.mongo import Document
-from shop.process import settings
+from shop.emission.sink import Sink
+from shop.process.process import Process, running
 from shop.process.settings import ArrayLimits, Settings
-from shop.store import readiness
-from shop.store.readiness import Epoch
+from shop.state import SERVICES
+from shop.store.client import Document, open_client
+from shop.store.readiness import Epoch, Known
 
 Function = Callable[[Request], Awaitable[Response]]
 
@@ -56,18 +54,31 @@ class Outside(Protocol):
         """Add a line to the history."""
 
 
-@dataclass(eq=False)
-class Process:
-    """One process of a function, with its own settings."""
+_PATIENCE = 120.0
+"""Waiting for one's turn takes no simulated time, however long it takes on a busy machine: deadlines are long enough
+never to end a run, and the driver retries as it does under a deadline."""
 
-    name: str
-    function: Function
-    revision: str
-    """The application name of its connections."""
 
-    client: AsyncMongoClient[Document]
-    limits: ArrayLimits
-    epoch: Epoch = FIRST_EPOCH
+class Instance:
+    """One process of a function, with its own settings; the client is one that it may share."""
+
+    def __init__(self, name: str, function: Function, revision: str, client: AsyncMongoClient[Document]) -> None:
+        """Begin in the first epoch; the revision is the application name of the client's connections."""
+        self.name = name
+        self.function = function
+        self.revision = revision
+        self.client = client
+        self.begin(ArrayLimits(), FIRST_EPOCH)
+
+    def begin(self, limits: ArrayLimits, epoch: Epoch) -> None:
+        """Begin anew, with these limits, in this epoch; the indexes are there."""
+        self.limits = limits
+        known = Known(indexed=set(SERVICES), epochs=dict.fromkeys(SERVICES, epoch))
+        self.process = Process(
+            Settings(array_limits=limits, sink="http://sink.invalid"),
+            {open_client: _Client(self.client), Known: known, Sink: _Sink()},
+            patience=_PATIENCE,
+        )
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,8 @@ Done = Callable[[Response | None], Awaitable[None]]
 class Activity:
     """One request in the hands of a process: it runs until it wants out of it, and there waits for its turn."""
 
-    def __init__(self, process: Process, request: Request, outside: Outside, what: str, done: Done) -> None:
-        self.process = process
+    def __init__(self, instance: Instance, request: Request, outside: Outside, what: str, done: Done) -> None:
+        self.instance = instance
         self.what = what
         self.done = done
         self.outside = outside
@@ -111,7 +122,8 @@ class Activity:
     async def _run(self) -> None:
         _current.set(self)
         try:
-            self.response = await self.process.function(self._request)
+            with running(self.instance.process):
+                self.response = await self.instance.function(self._request)
         finally:
             self._stopped.set()
 
@@ -168,6 +180,27 @@ _COMMANDS = {
 _READS = {"find", "aggregate"}
 
 
+@dataclass(frozen=True)
+class _Client:
+    """A client whose databases have collections of ours."""
+
+    real: AsyncMongoClient[Document]
+
+    def get_database(self, name: str, **options: Any) -> "_Database":
+        return _Database(self.real.get_database(name, **options))
+
+    def start_session(self, **options: Any) -> AsyncClientSession:
+        return self.real.start_session(**options)
+
+
+@dataclass(frozen=True)
+class _Database:
+    real: AsyncDatabase[Document]
+
+    def __getitem__(self, name: str) -> "_Collection":
+        return _Collection(self.real[name])
+
+
 class _Collection:
     """A collection whose operations wait for their turn, and may fail."""
 
@@ -221,7 +254,7 @@ async def _operate(
             raise NetworkTimeout("simulated: the reply is lost")
         case Fault.COMMAND_LATE:
             # Without its session, which ends with the request.
-            activity.outside.postpone(f"{what} of {activity.process.name}", partial(act, session=None))
+            activity.outside.postpone(f"{what} of {activity.instance.name}", partial(act, session=None))
             raise NetworkTimeout("simulated: still on its way")
         case Fault.MONGOD_FROM_BEFORE:
             assert hit is not None
@@ -230,7 +263,7 @@ async def _operate(
             return answer
         case _:
             assert hit is not None
-            return await _at_fail_point(hit, activity.process, command, act)
+            return await _at_fail_point(hit, activity.instance, command, act)
 
 
 async def _from_before(real: AsyncCollection[Document], method: str, *args: Any, **kwargs: Any) -> Any:
@@ -258,10 +291,10 @@ async def _refuse() -> Any:
     raise NotPrimaryError("simulated: no longer the primary")
 
 
-async def _at_fail_point(hit: Hit, process: Process, command: str, act: Callable[[], Awaitable[Any]]) -> Any:
+async def _at_fail_point(hit: Hit, instance: Instance, command: str, act: Callable[[], Awaitable[Any]]) -> Any:
     """Act while a fail point of mongod is set for this process and command."""
-    point, configure = FAIL_POINTS[hit.fault], process.client.admin.command
-    data = {"failCommands": [command], "appName": process.revision, **point.data}
+    point, configure = FAIL_POINTS[hit.fault], instance.client.admin.command
+    data = {"failCommands": [command], "appName": instance.revision, **point.data}
     before = await configure({"configureFailPoint": point.name, "mode": {"times": point.times}, "data": data})
     try:
         return await act()
@@ -273,75 +306,41 @@ async def _at_fail_point(hit: Hit, process: Process, command: str, act: Callable
 # --- Kafka -----------------------------------------------------------------------------------------------------------
 
 
-async def _post(headers: Mapping[str, str], data: bytes) -> int:
-    """Stand in for the POST to K_SINK."""
-    activity = _current.get()
-    outside = activity.outside
-    hit = await activity.turn(Operation(f"emit {headers['ce-type'].rpartition('.')[2]}", TO_EMISSION))
-    match hit.fault if hit else None:
-        case Fault.SINK_REFUSES:
-            return 503
-        case Fault.SINK_TIMES_OUT:
-            raise TimeoutError
-        case Fault.SINK_STORES_LATE:
-            act = partial(outside.store, headers, data)
-            outside.postpone(f"emission of {activity.process.name}", act, to_topic=True)
-            raise TimeoutError
-    outside.store(headers, data)
-    match hit.fault if hit else None:
-        case Fault.CRASH_AFTER:
-            await activity.turn(_DEAD)
-        case Fault.SINK_STORES_SILENTLY:
-            raise TimeoutError
-        case Fault.SINK_CLOSES:
-            assert hit is not None
-            hit.mattered = True
-            raise aiohttp.ServerDisconnectedError
-    return 202
+class _Sink:
+    """The sink of every process: the simulated Kafka."""
+
+    async def post(self, headers: Mapping[str, str], data: bytes) -> int:
+        """Stand in for the POST to K_SINK."""
+        activity = _current.get()
+        outside = activity.outside
+        hit = await activity.turn(Operation(f"emit {headers['ce-type'].rpartition('.')[2]}", TO_EMISSION))
+        match hit.fault if hit else None:
+            case Fault.SINK_REFUSES:
+                return 503
+            case Fault.SINK_TIMES_OUT:
+                raise TimeoutError
+            case Fault.SINK_STORES_LATE:
+                act = partial(outside.store, headers, data)
+                outside.postpone(f"emission of {activity.instance.name}", act, to_topic=True)
+                raise TimeoutError
+        outside.store(headers, data)
+        match hit.fault if hit else None:
+            case Fault.CRASH_AFTER:
+                await activity.turn(_DEAD)
+            case Fault.SINK_STORES_SILENTLY:
+                raise TimeoutError
+            case Fault.SINK_CLOSES:
+                assert hit is not None
+                hit.mattered = True
+                raise aiohttp.ServerDisconnectedError
+        return 202
 
 
-# --- the seams -------------------------------------------------------------------------------------------------------
-
-
-_NO_DEADLINE_S = 600.0
-"""Long enough never to end a run; the driver retries as it does under a deadline."""
-
-
-def _settings() -> Settings:
-    """Return the settings of the process in hand; between two of them, what all have in common."""
-    activity = _current.get(None)
-    limits = ArrayLimits() if activity is None else activity.process.limits
-    return Settings(array_limits=limits, sink="http://sink.invalid")
-
-
-async def _ready(_: str) -> Epoch:
-    """Return the epoch that the process in hand began in; its indexes are there."""
-    return _current.get().process.epoch
+# --- the log ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def seams() -> Iterator[None]:
-    """Stand in for what leads out of a process, and for what differs between processes."""
-    real_collection = mongo.collection
-    with ExitStack() as stack:
-        for owner, name, stand_in in (
-            (mongo, "client", lambda: _current.get().process.client),
-            (mongo, "collection", lambda service, name: _Collection(real_collection(service, name))),
-            (settings, "get", _settings),
-            (readiness, "ready", _ready),
-            (sink, "_post", _post),
-            # Waiting for one's turn takes no simulated time, however long it takes on a busy machine.
-            (handling, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext())),
-            (mongo, "deadline", lambda _=None: pymongo.timeout(_NO_DEADLINE_S)),
-            (sink, "TIMEOUT_S", _NO_DEADLINE_S),
-        ):
-            stack.enter_context(mock.patch.object(owner, name, stand_in))
-        stack.enter_context(_noted_log())
-        yield
-
-
-@contextmanager
-def _noted_log() -> Iterator[None]:
+def noted_log() -> Iterator[None]:
     """Keep the log out of the output; what it calls unforeseen is noted in the history, with its trace."""
     logs, handled = [logging.getLogger(name) for name in ("shop", "functions")], logging.getLogger("shop.handled")
     handled.disabled, note = True, _Note(logging.ERROR)
@@ -379,7 +378,7 @@ FUNCTIONS: Mapping[str, int] = {
 }
 """The functions, and how many processes run each: two where a rollout's two settings, or two ticks, may meet."""
 
-Fleet = Mapping[str, list[Process]]
+Fleet = Mapping[str, list[Instance]]
 
 
 @asynccontextmanager
@@ -398,18 +397,15 @@ async def fleet(uri: str) -> AsyncIterator[Fleet]:
             for n in range(1, max(FUNCTIONS.values()) + 1)
         ]
         try:
-            yield {function: _processes(function, revisions[:count]) for function, count in FUNCTIONS.items()}
+            yield {function: _instances(function, revisions[:count]) for function, count in FUNCTIONS.items()}
         finally:
             for client in revisions:
                 await client.close()
 
 
-def _processes(function: str, revisions: list[AsyncMongoClient[Document]]) -> list[Process]:
+def _instances(function: str, revisions: list[AsyncMongoClient[Document]]) -> list[Instance]:
     work = getattr(importlib.import_module(f"functions.{function}.main"), function)
-    return [
-        Process(f"{function}-{n}", work, f"revision-{n}", client, ArrayLimits())
-        for n, client in enumerate(revisions, 1)
-    ]
+    return [Instance(f"{function}-{n}", work, f"revision-{n}", client) for n, client in enumerate(revisions, 1)]
 
 
 def request(method: str, headers: Mapping[str, str], body: bytes) -> Request:

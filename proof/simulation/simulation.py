@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,11 +16,12 @@ from local.servers.mongodb import Mongod
 from proof.simulation.faults import Faults, Hit
 from proof.simulation.invariants import check_bounded
 from proof.simulation.observer import Anomaly, Databases
-from proof.simulation.processes import Fleet, fleet, seams
+from proof.simulation.processes import Fleet, fleet, noted_log
 from proof.simulation.world import World
-from shop.mongo import Document
-from shop.process import settings
+from shop.process import process
+from shop.process.settings import Settings
 from shop.setup import setup
+from shop.store.client import Document
 
 _CLEAR_AFTER = 500
 """Runs, after which what they left is removed, so that the millionth run is as fast as the first."""
@@ -65,7 +66,7 @@ class Simulation:
         faults = Faults(seed, switched_off)
         world = World(seed, f"seed-{seed}.{self._runs}", self._fleet, self._databases, faults, skipped)
         anomaly = None
-        with seams():
+        with noted_log():
             try:
                 async with asyncio.timeout(_MOST_S):
                     await world.run()
@@ -135,10 +136,8 @@ async def simulation() -> AsyncIterator[Simulation]:
                 AsyncMongoClient[Document](server.uri, appname="observer", tz_aware=True) as observer,
                 fleet(server.uri) as processes,
             ):
-                before = settings.get()
-                settings.use(replace(before, mongodb_uri=server.uri))
-                await setup()
-                settings.use(before)
+                with process.running(process.Process(Settings(mongodb_uri=server.uri))):
+                    await setup()
                 yield Simulation(processes, Databases(observer))
         finally:
             await server.stop()

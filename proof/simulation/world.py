@@ -21,7 +21,7 @@ from starlette.responses import Response
 from proof.simulation.faults import TO_CALL, TO_DECISION, TO_REQUEST, Fault, Faults, Hit
 from proof.simulation.invariants import check, check_apart, check_unchanged
 from proof.simulation.observer import OF_SERVICE, Anomaly, Backup, Databases, Memory, Witness, holds, progress
-from proof.simulation.processes import FIRST_EPOCH, Activity, Done, Fleet, Process, request
+from proof.simulation.processes import FIRST_EPOCH, Activity, Done, Fleet, Instance, request
 from proof.simulation.workload import Call, Workload
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
@@ -111,10 +111,9 @@ class World:
         self._haste = self._random.choice((0.05, 0.15, 0.4))  # how likely the next thing to happen is a call
         self._holds = self._random.choice((0.02, 0.08, 0.2))
         self._releases = self._random.choice((0.01, 0.03, 0.1))
-        for processes in fleet.values():
-            for process in processes:
-                process.limits = self._random.choice(_LIMITS)
-                process.epoch = FIRST_EPOCH
+        for instances in fleet.values():
+            for instance in instances:
+                instance.begin(self._random.choice(_LIMITS), FIRST_EPOCH)
         self._restores = self._plan_restores()
         self._backups: dict[int, tuple[Backup, Memory]] = {}
         self._apart: tuple[Backup, Backup] | None = None
@@ -197,9 +196,9 @@ class World:
         await self._databases.restore(self.workload.users, backup, names)
         await self._databases.replace_primary(self.workload.users)
         epoch = self.witness.epoch + self._random.randint(1, 3)
-        for processes in self._fleet.values():
-            for process in processes:
-                process.epoch = Epoch(epoch, _RESTORED_AT)
+        for instances in self._fleet.values():
+            for instance in instances:
+                instance.begin(instance.limits, Epoch(epoch, _RESTORED_AT))
         self.witness.forget(memory, epoch)
         self.workload.repeats = 0.5
         if planned.apart is not None or self._apart is not None:
@@ -277,7 +276,7 @@ class World:
 
     def longest_array(self, function: str) -> int:
         """Return how long an array may grow, without faults, before something is archived."""
-        return max(process.limits.limit for process in self._fleet[function]) + self.most_in_hand[function]
+        return max(instance.limits.limit for instance in self._fleet[function]) + self.most_in_hand[function]
 
     # --- processes ---------------------------------------------------------------------------------------------------
 
@@ -285,11 +284,11 @@ class World:
         self, function: str, what: str, method: str, headers: Mapping[str, str], body: bytes, done: Done
     ) -> None:
         """Give a request to one of the function's processes."""
-        process = self._random.choice(self._fleet[function])
-        in_hand = sum(p.activity is not None and p.activity.process in self._fleet[function] for p in self._pending)
+        instance = self._random.choice(self._fleet[function])
+        in_hand = sum(p.activity is not None and p.activity.instance in self._fleet[function] for p in self._pending)
         self.most_in_hand[function] = max(self.most_in_hand[function], in_hand + 1)
-        activity = Activity(process, request(method, headers, body), self, what, done)
-        self.note(f"{process.name} takes {what}")
+        activity = Activity(instance, request(method, headers, body), self, what, done)
+        self.note(f"{instance.name} takes {what}")
         self._in_hand = activity
         await activity.start()
         await self._stopped(activity)
@@ -304,31 +303,31 @@ class World:
         status = activity.response.status_code
         for hit in activity.hits:
             hit.mattered |= status != 200
-        self.note(f"{activity.process.name} answers {status} to {activity.what}")
+        self.note(f"{activity.instance.name} answers {status} to {activity.what}")
         if status in (400, 405, 413, 500):
-            raise Anomaly(f"{activity.process.name} answered {status}: {bytes(activity.response.body).decode()}")
+            raise Anomaly(f"{activity.instance.name} answered {status}: {bytes(activity.response.body).decode()}")
         incomplete = self._apart is not None and b"is not complete" in bytes(activity.response.body)
         if status == 503 and not activity.hits and not incomplete:
-            raise Anomaly(f"{activity.process.name} answered 503 without a fault")
+            raise Anomaly(f"{activity.instance.name} answered 503 without a fault")
         await activity.done(activity.response)
 
     async def _proceed(self, activity: Activity) -> None:
-        hit, process = self.faults.decide(activity.wants.possible), activity.process
-        self.note(f"{process.name}: {activity.wants.what}" + (f" !!! {hit.fault} (fault {hit.number})" if hit else ""))
+        hit, instance = self.faults.decide(activity.wants.possible), activity.instance
+        self.note(f"{instance.name}: {activity.wants.what}" + (f" !!! {hit.fault} (fault {hit.number})" if hit else ""))
         if hit is None or hit.fault is not Fault.CRASH_BEFORE:
             self._in_hand = activity
             await activity.proceed(hit)
         if hit is not None and hit.fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
             hit.mattered = True
-            await self._crash(process, activity)
+            await self._crash(instance, activity)
         else:
             await self._stopped(activity)
 
-    async def _crash(self, process: Process, current: Activity) -> None:
+    async def _crash(self, instance: Instance, current: Activity) -> None:
         """End everything that a process had in hand; it starts again at once."""
         self._in_hand = None
         dead = [current]
-        dead += [p.activity for p in self._pending if p.activity is not None and p.activity.process is process]
+        dead += [p.activity for p in self._pending if p.activity is not None and p.activity.instance is instance]
         self._pending = [pending for pending in self._pending if pending.activity not in dead]
         for activity in dead:
             await activity.crash()

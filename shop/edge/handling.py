@@ -18,10 +18,9 @@ from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from shop import mongo
 from shop.errors import Malformed, Rejected, TooLarge, Unavailable
-from shop.process import context, log, settings
-from shop.store import readiness
+from shop.process import context, log, process
+from shop.store import client, readiness
 
 MAX_BODY = 64 * 1024
 """The largest body, in bytes: a request or event of ours is under 2 KiB, whatever the user's script."""
@@ -97,10 +96,10 @@ def function(
     work: Work,
     *,
     deadline_s: float = DEADLINE_S,
-    mongo_s: float = mongo.DEADLINE_S,
+    mongo_s: float = client.DEADLINE_S,
 ) -> Function:
     """Make a function of the framework, named after ours, from one that works on a whole request."""
-    settings.check()  # `functions-framework` and `shop.serve` both come by here before they take a message
+    process.start()  # `functions-framework` and `shop.serve` both come by here before they take a message
 
     async def handle(request: Request) -> Response:
         if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
@@ -111,8 +110,8 @@ def function(
         try:
             if request.method == edge.method:
                 body = await _read_body(request)
-                async with asyncio.timeout(deadline_s):
-                    with mongo.deadline(mongo_s):
+                async with asyncio.timeout(process.current().limit(deadline_s)):
+                    with client.deadline(mongo_s):
                         current = await readiness.ready(label.service)
                         context.epoch.set(current.number)
                         response = await work(request, body, current, handling)
@@ -168,7 +167,7 @@ async def _read_body(request: Request) -> bytes:
     """
     body = b""
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(process.current().limit(BODY_S)):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:

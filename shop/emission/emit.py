@@ -10,7 +10,7 @@ from urllib.parse import quote
 from shop.emission import sink
 from shop.errors import Unavailable
 from shop.messages import SOURCES, Event, event_id, happened_at, rfc3339
-from shop.process import context, settings
+from shop.process import context, process
 
 
 def check() -> None:
@@ -18,7 +18,7 @@ def check() -> None:
 
     To be called before anything is done: the first revision of a Service may start before its SinkBinding is applied.
     """
-    if not settings.get().sink:
+    if not process.current().settings.sink:
         raise Unavailable("K_SINK is not set; apply this function's SinkBinding", repeat_safe=False)
 
 
@@ -43,7 +43,7 @@ def _headers(event: Event) -> dict[str, str]:
     }
     if trace := context.traceparent.get():
         headers["traceparent"] = headers["ce-traceparent"] = trace
-    return headers | {f"ce-{name}": value for name, value in settings.get().event_overrides.items()}
+    return headers | {f"ce-{name}": value for name, value in process.current().settings.event_overrides.items()}
 
 
 def _data(event: Event) -> bytes:

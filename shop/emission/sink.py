@@ -9,48 +9,44 @@ import asyncio
 import aiohttp
 
 from shop.errors import Unavailable
-from shop.process import settings
+from shop.process import process
 
 TIMEOUT_S = 2.0
 """How long one emission may take. KafkaSink would try for two minutes; resend and KafkaSource's retry do it for us."""
 
-_session: aiohttp.ClientSession | None = None
-
 
 async def send(headers: dict[str, str], data: bytes) -> None:
     """Send one event; returning means that the sink took it. Raises Unavailable when that is unknown."""
+    sink = process.current().once(Sink)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(process.current().limit(TIMEOUT_S)):
             try:
-                status = await _post(headers, data)
+                status = await sink.post(headers, data)
             except aiohttp.ClientConnectorError:
                 raise  # nobody listens: a second try would not find anybody either
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The sink closed an idle connection just as we took it from the pool. Once more, on a fresh one.
-                status = await _post(headers, data)
+                status = await sink.post(headers, data)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unavailable(f"the sink did not take the event: {type(error).__name__} {error}") from error
     if not 200 <= status < 300:
         raise Unavailable(f"the sink answered {status}")
 
 
-async def _post(headers: dict[str, str], data: bytes) -> int:
-    async with _client().post(settings.get().sink, data=data, headers=headers, allow_redirects=False) as response:
-        return response.status
+class Sink:
+    """The connections of this process to K_SINK."""
 
-
-def _client() -> aiohttp.ClientSession:
-    global _session  # one keep-alive pool per process
-    if _session is None:
-        _session = aiohttp.ClientSession(
+    def __init__(self) -> None:
+        self._pool = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding")
         )
-    return _session
 
+    async def post(self, headers: dict[str, str], data: bytes) -> int:
+        """POST an event, and return the status of the answer."""
+        url = process.current().settings.sink
+        async with self._pool.post(url, data=data, headers=headers, allow_redirects=False) as response:
+            return response.status
 
-async def close() -> None:
-    """Close this process's connections; the next emission opens others."""
-    global _session
-    if _session is not None:
-        await _session.close()
-        _session = None
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pool.close()

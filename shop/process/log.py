@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 from shop.messages import rfc3339
-from shop.process import settings
+from shop.process import process
 
 MAX_TEXT = 512
 """What is logged of a key or detail: enough for any of ours, and a refused body cannot fill the log."""
@@ -22,7 +22,7 @@ class JsonFormatter(logging.Formatter):
         line = {
             "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
-            "function": settings.get().function,
+            "function": process.current().settings.function,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }

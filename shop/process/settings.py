@@ -1,13 +1,11 @@
-"""Read settings from the environment, once: the one place that shows what a process depends on.
+"""Read settings from an environment: the one place that shows what a process depends on.
 
 Promise: a setting that cannot be right ends the process at its start, every wrong variable named. It is never found out
 over a message, when money has moved already.
 """
 
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -177,28 +175,3 @@ def _event_overrides(text: str) -> dict[str, str]:
                 "ASCII"
             )
     return overrides
-
-
-_settings: Settings | None = None
-
-
-def get() -> Settings:
-    """Return this process's settings: read at the first call, and never again. Raises WrongSettings."""
-    global _settings  # one environment per process
-    if _settings is None:
-        _settings = Settings.read(os.environ)
-    return _settings
-
-
-def use(settings: Settings) -> None:
-    """Hand this process other settings than its environment's, as a test or the simulation does."""
-    global _settings
-    _settings = settings
-
-
-def check() -> None:
-    """End the process when its environment cannot be right. To be called at its start, before it takes a message."""
-    try:
-        get()
-    except WrongSettings as error:
-        sys.exit(f"this process cannot start with these settings:\n{error}")

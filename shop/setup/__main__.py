@@ -7,7 +7,7 @@ import sys
 
 from pymongo.errors import PyMongoError
 
-from shop.process import settings
+from shop.process import process
 from shop.setup import NotSetUp, mend, restored, setup, shard
 from shop.setup.restoring import NotRestored
 from shop.setup.sharding import NotSharded
@@ -52,7 +52,7 @@ def main() -> None:
         parser.error(f"there is no service {', '.join(unknown)}; name some of {', '.join(SERVICES)}, or none for all")
     if arguments.restored and set(services) != set(SERVICES):
         parser.error("--restored is for all three databases; name no service")
-    settings.check()
+    process.start()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         asyncio.run(_run(arguments, services))

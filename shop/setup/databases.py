@@ -8,9 +8,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from shop.mongo import Document
-from shop.process import settings
+from shop.process import process
 from shop.state import SERVICES
+from shop.store.client import Document
 
 APPLICATION = "shop.setup"
 """The name of these connections at MongoDB; those of a function have its name."""
@@ -23,7 +23,7 @@ class Databases:
     """
 
     def __init__(self) -> None:
-        told = settings.get()
+        told = process.current().settings
         self._uris = {service: told.mongodb_uris.get(service, told.mongodb_uri) for service in SERVICES}
         self._clients = {
             uri: AsyncMongoClient[Document](uri, appname=APPLICATION, tz_aware=True) for uri in set(self._uris.values())
@@ -36,7 +36,7 @@ class Databases:
     def __getitem__(self, service: str) -> AsyncDatabase[Document]:
         """Return a service's database; majority and journal are set, whatever the URI says."""
         return self.client(service).get_database(
-            settings.get().databases[service],
+            process.current().settings.databases[service],
             write_concern=WriteConcern(w="majority", j=True),
             read_concern=ReadConcern("majority"),
             read_preference=ReadPreference.PRIMARY,

@@ -4,8 +4,8 @@ from typing import Any
 
 from pymongo.asynchronous.database import AsyncDatabase
 
-from shop.mongo import Document
 from shop.state import Collection, Index
+from shop.store.client import Document
 
 _MOST_NAMED = 20
 """Of those that share a key, in one message."""

@@ -20,10 +20,10 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from shop.mongo import Document
 from shop.setup.databases import Databases
 from shop.setup.duplicates import describe
 from shop.state import COLLECTIONS, SERVICES, Collection, Index
+from shop.store.client import Document
 from shop.store.readiness import built_indexes, lacking
 
 R = TypeVar("R")

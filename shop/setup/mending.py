@@ -13,10 +13,10 @@ import logging
 from bson import ObjectId
 from pymongo.asynchronous.database import AsyncDatabase
 
-from shop.mongo import Document
 from shop.setup.databases import Databases
 from shop.setup.duplicates import find, name_all
 from shop.state import BASKETS, BILLING, COLLECTIONS, OPEN, PAID_BASKETS, SERVICES, USERS, Collection, Index
+from shop.store.client import Document
 
 _log = logging.getLogger(__name__)
 

@@ -14,9 +14,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from shop.messages import rfc3339
-from shop.mongo import NOW, Document, upsert
 from shop.setup.databases import Databases
 from shop.state import BASKETS, EPOCH_ID, META, ORDERED, ORDERS, SERVICES, of
+from shop.store.change import upsert
+from shop.store.client import Document
+from shop.store.pipeline import NOW
 
 _log = logging.getLogger(__name__)
 

@@ -12,9 +12,11 @@ from datetime import datetime
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
-from shop import mongo, state
+from shop import state
 from shop.errors import Unavailable
-from shop.process import settings
+from shop.process import process
+from shop.store import client
+from shop.store.client import Document
 
 _NAMESPACE_NOT_FOUND = 26
 
@@ -35,18 +37,9 @@ class Known:
     epochs: dict[str, Epoch] = field(default_factory=dict)
 
 
-_known = Known()
-
-
 def known() -> Known:
-    """Return what this process knows."""
-    return _known
-
-
-def forget() -> None:
-    """Know nothing, as a process that just started."""
-    global _known
-    _known = Known()
+    """Return what this process knows: nothing, when it just started."""
+    return process.current().once(Known)
 
 
 async def ready(service: str) -> Epoch:
@@ -59,7 +52,7 @@ async def ready(service: str) -> Epoch:
     """
     epochs = known().epochs
     if service not in epochs:
-        with mongo.deadline():
+        with client.deadline():
             if missing := await _missing(service):
                 raise Unavailable(missing, repeat_safe=False)  # safe, but it does not help
             found = await _epoch(service)
@@ -70,8 +63,8 @@ async def ready(service: str) -> Epoch:
 async def problem(service: str, within_s: float) -> str | None:
     """Return what is missing of a service's indexes, for a health check; None when nothing is, or MongoDB is away."""
     try:
-        async with asyncio.timeout(within_s):
-            with mongo.deadline(within_s):
+        async with asyncio.timeout(process.current().limit(within_s)):
+            with client.deadline(within_s):
                 return await _missing(service)
     except (PyMongoError, TimeoutError):
         return None
@@ -84,18 +77,18 @@ async def _missing(service: str) -> str | None:
             f"{collection.name}.{index.name}"
             for collection in state.of(service)
             if collection.indexes
-            for index in lacking(collection, await built_indexes(mongo.database(service), collection.name))
+            for index in lacking(collection, await built_indexes(client.database(service), collection.name))
         ]
         if missing:
             return (
-                f"{settings.get().databases[service]} is not set up: it has no index {', '.join(missing)}. "
+                f"{process.current().settings.databases[service]} is not set up: it has no index {', '.join(missing)}. "
                 "Run `python -m shop.setup`; nothing is done until then"
             )
         indexed.add(service)
     return None
 
 
-async def built_indexes(database: AsyncDatabase[mongo.Document], name: str) -> list[mongo.Document]:
+async def built_indexes(database: AsyncDatabase[Document], name: str) -> list[Document]:
     """Return the indexes of a collection as MongoDB lists them, without those that are still being built.
 
     The driver's own list has these too, and a unique index that is being built refuses nothing.
@@ -109,7 +102,7 @@ async def built_indexes(database: AsyncDatabase[mongo.Document], name: str) -> l
     return [index for index in listed["cursor"]["firstBatch"] if "buildUUID" not in index]
 
 
-def lacking(collection: state.Collection, listed: Iterable[mongo.Document]) -> list[state.Index]:
+def lacking(collection: state.Collection, listed: Iterable[Document]) -> list[state.Index]:
     """Return the indexes that a collection must have and MongoDB does not list; their names do not matter."""
     there = [
         (list(index["key"].items()), bool(index.get("unique")), index.get("partialFilterExpression"))
@@ -119,6 +112,6 @@ def lacking(collection: state.Collection, listed: Iterable[mongo.Document]) -> l
 
 
 async def _epoch(service: str) -> Epoch:
-    meta = mongo.latest(mongo.collection(service, state.META))
+    meta = client.latest(client.collection(service, state.META))
     stored = await meta.find_one({"_id": state.EPOCH_ID})
     return Epoch(0, None) if stored is None else Epoch(int(stored["epoch"]), stored["restored_at"])

@@ -15,9 +15,10 @@ from functions.resend_orders.main import DEADLINE_S as TICK_S
 from proof.mutants.mutants import MUTANTS as SMALL_MUTANTS
 from proof.simulation.faults import Fault
 from proof.simulation.mutants import MUTANTS
-from shop import mongo, orders, serve
+from shop import orders, serve
 from shop.edge import handling
 from shop.emission import sink
+from shop.store.client import DEADLINE_S
 from tests.knative.documents import delivery, documents, waits_s
 from wire.delivery import duration_s
 
@@ -123,13 +124,13 @@ TIMEOUTS = [
         rf"Time-outs nest: K_SINK {N} s, MongoDB {N} s, function {N} s \(resend-orders {N} s\), "
         rf"Service {N} s, delivery {N} s",
         lambda: (
-            *(sink.TIMEOUT_S, mongo.DEADLINE_S, handling.DEADLINE_S, TICK_S),
+            *(sink.TIMEOUT_S, DEADLINE_S, handling.DEADLINE_S, TICK_S),
             *(_timeout_s(), _delivery_timeout_s()),
         ),
     ),
     Figure(
         rf"MongoDB's {N} s and the sink's {N} s inside it\. With the body's it is inside Serving's {N} s",
-        lambda: (mongo.DEADLINE_S, sink.TIMEOUT_S, _timeout_s()),
+        lambda: (DEADLINE_S, sink.TIMEOUT_S, _timeout_s()),
     ),
     Figure(
         rf"inside the function's {N} s, which is inside Serving's {N} s",
@@ -139,8 +140,8 @@ TIMEOUTS = [
     Figure(rf"for at most {N} s \(shop\.serve\)", lambda: (serve.DRAIN_S,)),
     Figure(rf"200 after {N} s", lambda: (sink.TIMEOUT_S,)),
     Figure(rf"POST /Order may take {N} s", lambda: (sink.TIMEOUT_S,)),
-    Figure(rf"503 with `Retry-After` within {N} s on every route", lambda: (mongo.DEADLINE_S,)),
-    Figure(rf"503 after {N} s \| a repeat once a majority", lambda: (mongo.DEADLINE_S,)),
+    Figure(rf"503 with `Retry-After` within {N} s on every route", lambda: (DEADLINE_S,)),
+    Figure(rf"503 after {N} s \| a repeat once a majority", lambda: (DEADLINE_S,)),
 ]
 RESENDS = [
     Figure(rf"has been `ordered` for {N} s", lambda: (orders.RESEND_AFTER_MS / 1000,)),

@@ -8,10 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from shop import mongo
-from shop.emission import sink as sinks
-from shop.process import settings
+from shop.process import process
 from shop.setup import COLLECTIONS
+from shop.store.client import collection
 from tests.support import openapi
 from tests.support.asgi import Answer, call
 from tests.support.sink import Sink
@@ -27,6 +26,8 @@ class Client:
     """Sends requests to the functions by path; an answer that docs/openapi.yaml does not describe fails the test."""
 
     sink: Sink
+    start_anew: Callable[..., None]
+    """Lets processes that just started, with some other settings, answer from now on."""
 
     async def get(self, path: str, fields: Mapping[str, object] | None = None, **headers: str) -> Answer:
         """GET with the fields as a JSON body, as the seed's clients do."""
@@ -81,10 +82,7 @@ class Client:
 
 async def everything() -> list[Any]:
     """Return what is stored, all of it."""
-    return [
-        await mongo.client()[settings.get().databases[collection.service]][collection.name].find().sort("_id").to_list()
-        for collection in COLLECTIONS
-    ]
+    return [await collection(each.service, each.name).find().sort("_id").to_list() for each in COLLECTIONS]
 
 
 @pytest.fixture
@@ -93,10 +91,10 @@ async def sink(configure: Callable[..., None]) -> AsyncIterator[Sink]:
     async with Sink() as listening:
         configure(sink=listening.url)
         yield listening
-        await sinks.close()
+        await process.current().close()
 
 
 @pytest.fixture
-async def client(shop: None, sink: Sink) -> Client:
+async def client(shop: None, sink: Sink, configure: Callable[..., None]) -> Client:
     """Call the functions on empty databases, with a sink that takes everything."""
-    return Client(sink)
+    return Client(sink, configure)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shop import mongo
+from shop.store.client import collection
 from tests.functions.conftest import Client
 
 
@@ -34,7 +34,7 @@ async def test_users_that_look_alike_are_not_the_same(client: Client) -> None:
     """Case, blanks and the form of an accent count: nothing is normalised."""
     for user in ("é", "e\u0301", "E", "e", "e "):
         assert "idempotent-replayed" not in (await client.post("/CreateUser", {"user": user})).headers
-    assert await mongo.collection("billing", "users").count_documents({}) == 5
+    assert await collection("billing", "users").count_documents({}) == 5
 
 
 async def test_a_user_that_was_declined_before_it_existed_is_made(client: Client) -> None:

@@ -5,8 +5,8 @@ import re
 import pytest
 from bson import Int64
 
-from shop import mongo
 from shop.messages import MAX_BALANCE
+from shop.store.client import collection
 from tests.functions.conftest import Client
 from tests.support.asgi import call
 
@@ -45,7 +45,7 @@ async def test_17_no_refusal_advises_what_would_deposit_again(client: Client) ->
     await client.user("Pavel", 10)
     await client.post("/DepositCash", TEN, Idempotency_Key="a")
     other_sum = await client.post("/DepositCash", {**TEN, "sum": 11}, Idempotency_Key="a")
-    account = mongo.collection("billing", "users")
+    account = collection("billing", "users")
     await account.update_one({"_id": "Pavel"}, {"$set": {"balance": Int64(MAX_BALANCE - 5)}})
     too_much = await client.post("/DepositCash", TEN, Idempotency_Key="b")
     for answer in (other_sum, too_much):
@@ -92,14 +92,14 @@ async def test_a_deposit_for_nobody_is_404(client: Client) -> None:
     """It makes no account."""
     assert (await client.post("/DepositCash", TEN)).status == 404
     assert (await client.post("/DepositCash", TEN, Idempotency_Key="a")).status == 404
-    assert await mongo.collection("billing", "users").count_documents({}) == 0
+    assert await collection("billing", "users").count_documents({}) == 0
 
 
 async def test_the_largest_sum_is_taken_and_the_balance_stays_exact(client: Client) -> None:
     """10^12 is a sum; a deposit that would take the balance past 2^53 - 1 is 422."""
     await client.user(balance=10**12)
     assert await client.balance() == 10**12
-    await mongo.collection("billing", "users").update_one(
+    await collection("billing", "users").update_one(
         {"_id": "Pavel"}, [{"$set": {"balance": {"$subtract": [{"$toLong": 2**53 - 1}, {"$toLong": 10}]}}}]
     )
     assert (await client.post("/DepositCash", {**TEN, "sum": 11})).status == 422

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from bson import Int64
 
-from shop import mongo
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
-from shop.store import readiness
+from shop.store.client import collection
 from tests.functions.conftest import Client, everything
 from tests.support.asgi import Answer, call
 from tests.support.sink import Received
@@ -22,13 +21,13 @@ CONSUMERS = {
 }
 
 
-async def begin(epoch: int) -> None:
+async def begin(client: Client, epoch: int) -> None:
     """Begin an epoch, as `shop.setup --restored` does, with processes that start after it."""
     for service in ("orders", "billing", "notify"):
-        await mongo.collection(service, "meta").replace_one(
+        await collection(service, "meta").replace_one(
             {"_id": "epoch"}, {"_id": "epoch", "epoch": Int64(epoch), "restored_at": RESTORED_AT}, upsert=True
         )
-    readiness.forget()
+    client.start_anew()
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +35,7 @@ async def epochs(shop: None) -> AsyncIterator[None]:
     """Leave no epoch behind."""
     yield
     for service in ("orders", "billing", "notify"):
-        await mongo.collection(service, "meta").delete_many({})
-    readiness.forget()
+        await collection(service, "meta").delete_many({})
 
 
 async def ordered(client: Client) -> dict[str, Received]:
@@ -57,7 +55,7 @@ async def deliver(consumer: str, event: Received) -> Answer:
 async def test_08_an_event_of_before_a_restore_is_refused_and_changes_nothing(client: Client, consumer: str) -> None:
     """It was charged: 60 instead of 90. The text says what it is, and that nothing has to be done about it."""
     event = (await ordered(client))[CONSUMERS[consumer]]
-    await begin(1)
+    await begin(client, 1)
     before = await everything()
     answer = await deliver(consumer, event)
     assert answer.status == 422
@@ -70,9 +68,9 @@ async def test_an_event_of_after_a_restore_is_answered_later_by_a_process_of_bef
     client: Client, consumer: str
 ) -> None:
     """503: another process takes it, one that began after the restore."""
-    await begin(2)
+    await begin(client, 2)
     event = (await ordered(client))[CONSUMERS[consumer]]
-    await begin(1)
+    await begin(client, 1)
     before = await everything()
     answer = await deliver(consumer, event)
     assert (answer.status, "start another" in answer.text) == (503, True)
@@ -84,9 +82,7 @@ async def test_a_process_stays_in_the_epoch_that_it_began_in(client: Client) -> 
     await client.user()
     basket = await client.basket()
     for service in ("orders", "billing", "notify"):
-        await mongo.collection(service, "meta").insert_one(
-            {"_id": "epoch", "epoch": Int64(1), "restored_at": RESTORED_AT}
-        )
+        await collection(service, "meta").insert_one({"_id": "epoch", "epoch": Int64(1), "restored_at": RESTORED_AT})
     await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket})
     assert PaymentRequested.FromString(client.sink.received[0].body).epoch == 0
 
@@ -95,11 +91,11 @@ async def test_what_is_open_after_a_restore_is_paid_in_its_epoch(client: Client)
     """Asked for again by resend, decided, settled and notified; every event says the epoch, the ids stay."""
     old = await ordered(client)
     client.sink.received.clear()
-    await mongo.collection("billing", "users").update_one(
+    await collection("billing", "users").update_one(
         {"_id": "Pavel"}, {"$set": {"balance": Int64(100), "paid_baskets": []}}
     )  # as it was before the decision
-    await begin(1)
-    await mongo.collection("orders", "baskets").update_many({}, {"$set": {"resend_at": RESTORED_AT}})
+    await begin(client, 1)
+    await collection("orders", "baskets").update_many({}, {"$set": {"resend_at": RESTORED_AT}})
     assert (await call("resend_orders", body=b"{}")).status == 200
     (requested,) = client.sink.received
     assert requested.header("ce-id") == old["PaymentRequested"].header("ce-id")

@@ -14,10 +14,10 @@ from bson import Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop import mongo
 from shop.edge import handling
 from shop.messages import MAX_INT64, event_id
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.store.client import collection
 from tests.functions.conftest import Client, everything
 from tests.support.asgi import call
 from tests.support.examples import examples
@@ -156,7 +156,7 @@ async def bring(function: str, headers: list[tuple[str, str]], body: bytes | lis
 async def ordered(client: Client) -> Client:
     """Have a user and the basket that most of the events are about, ordered."""
     await client.user(balance=1000)
-    await mongo.collection("orders", "baskets").insert_one(
+    await collection("orders", "baskets").insert_one(
         {
             "_id": ObjectId(BASKET),
             "user": "Pavel",

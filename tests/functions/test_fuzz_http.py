@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
-from shop import mongo
 from shop.edge import handling
+from shop.store.client import collection
 from tests.functions.conftest import Client, everything
 from tests.support import openapi
 from tests.support.asgi import Answer, call
@@ -35,7 +35,7 @@ TIMEOUT_S = 15
 async def stocked(client: Client) -> AsyncIterator[None]:
     """Have the user and the basket of the document's examples, so that valid requests get somewhere."""
     await client.user(balance=1000)
-    await mongo.collection("orders", "baskets").insert_one(
+    await collection("orders", "baskets").insert_one(
         {
             "_id": ObjectId("66f0c1d2e3a4b5c6d7e8f901"),
             "user": "Pavel",

@@ -10,9 +10,11 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from shop import billing, mongo
+from shop import billing
 from shop.archive import DEPOSITS
 from shop.edge import handling
+from shop.process import process
+from shop.store.client import open_client
 from tests.functions.conftest import Client
 from tests.support.asgi import Answer
 from tests.support.processes import shop_serve
@@ -108,31 +110,30 @@ async def test_14_a_process_that_freezes_in_the_middle_does_not_ask_for_a_repeat
     client: Client, mongod: Mongod, held_mongod: Mongod, configure: Callable[..., None]
 ) -> None:
     """MongoDB holds the update for 0.7 s, the process is stopped at 0.3 s for longer than its deadline."""
-    await mongo.close()
     configure(mongodb_uri=held_mongod.uri)
     from shop.setup import setup
 
     await setup()
     await client.user()
-    async with shop_serve("deposit_cash", MONGODB_URI=held_mongod.uri, FUNCTION_TARGET="deposit_cash") as process:
+    async with shop_serve("deposit_cash", MONGODB_URI=held_mongod.uri, FUNCTION_TARGET="deposit_cash") as served:
         body = json.dumps(DEPOSIT).encode()
-        assert (await process.send("POST", "/DepositCash", body)).status == 200
+        assert (await served.send("POST", "/DepositCash", body)).status == 200
         held = {
             "failCommands": ["findAndModify"],
             "appName": "deposit_cash",
             "blockConnection": True,
             "blockTimeMS": 700,
         }
-        await mongo.client().admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=held)
-        asking = asyncio.create_task(process.send("POST", "/DepositCash", body))
+        admin = process.current().once(open_client).admin
+        await admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=held)
+        asking = asyncio.create_task(served.send("POST", "/DepositCash", body))
         await asyncio.sleep(0.3)
-        process.process.send_signal(signal.SIGSTOP)
+        served.process.send_signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(handling.DEADLINE_S + 1)
         finally:
-            process.process.send_signal(signal.SIGCONT)
+            served.process.send_signal(signal.SIGCONT)
         answer = await asking
     balance = await client.balance()
     assert balance == 20
     assert answer.status == 200 or is_unknown(answer), answer
-    await mongo.close()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from bson import Int64, ObjectId
 
-from shop import mongo
+from shop.store.client import collection
 from tests.functions.conftest import Client
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -14,7 +14,7 @@ NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 async def notified(count: int, *, users: tuple[str, ...] = ("Pavel",), every: timedelta = timedelta(0)) -> list[str]:
     """Store notifications, the users in turn; return their ids, oldest first."""
     ids = [f"{ObjectId(f'{number:024x}')}.1" for number in range(count)]
-    await mongo.collection("notify", "notifications").insert_many(
+    await collection("notify", "notifications").insert_many(
         {
             "_id": id_,
             "user": users[number % len(users)],
@@ -95,7 +95,7 @@ async def test_a_page_is_not_moved_by_newer_notifications(client: Client) -> Non
     """Who reads on reads what was older then."""
     ids = await notified(4, every=timedelta(seconds=1))
     first = (await client.get("/List", {"limit": 2})).json
-    await mongo.collection("notify", "notifications").update_one(
+    await collection("notify", "notifications").update_one(
         {"_id": ids[3]}, {"$set": {"recorded_at": NOON + timedelta(hours=1)}}
     )
     second = (await client.get("/List", {"limit": 2, "before": first["next"]})).json

@@ -8,20 +8,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import Int64, ObjectId
+from pymongo.asynchronous.collection import AsyncCollection
 
 from functions.resend_orders import main as resend_orders
-from shop import mongo, orders
-from shop.emission import sink as sinks
+from shop import orders
 from shop.errors import Unavailable
 from shop.schema.events_pb2 import PaymentRequested
+from shop.store.client import DEADLINE_S, Document, collection, deadline
 from tests.functions.conftest import Client
 from tests.support.asgi import Answer, call
 from tests.support.commands import counted
 from tests.support.sink import Received, Sink
 
 
-def baskets() -> mongo.AsyncCollection[mongo.Document]:
-    return mongo.collection("orders", "baskets")
+def baskets() -> AsyncCollection[Document]:
+    return collection("orders", "baskets")
 
 
 async def ordered(client: Client, user: str = "Pavel", *, age_s: float = 120) -> Received:
@@ -148,7 +149,7 @@ async def test_a_tick_stops_when_its_time_is_over(client: Client) -> None:
 async def test_a_database_that_is_away_is_no_error(client: Client) -> None:
     """The next tick is the retry, and PingSource's own five would only be load."""
     await ordered(client)
-    with mongo.deadline(0.000_001):
+    with deadline(0.000_001):
         assert await orders.resend(emit, until=time.monotonic() + 60) == "resent 0, then stopped"
 
 
@@ -160,10 +161,10 @@ async def test_each_claim_has_a_deadline_of_its_own(client: Client) -> None:
         raise Unavailable("the sink is down")
 
     async with counted() as commands:
-        with mongo.deadline(resend_orders.DEADLINE_S):
+        with deadline(resend_orders.DEADLINE_S):
             await orders.resend(fail, until=time.monotonic() + 60)
     assert commands.names == ["find", "findAndModify", "update"]  # the looks, the claim, its return
-    assert all(0 < int(str(sent["maxTimeMS"])) <= mongo.DEADLINE_S * 1000 for sent in commands.sent)
+    assert all(0 < int(str(sent["maxTimeMS"])) <= DEADLINE_S * 1000 for sent in commands.sent)
 
 
 async def test_without_a_sink_nothing_is_claimed(client: Client, configure: Callable[..., None]) -> None:
@@ -182,7 +183,6 @@ async def test_a_get_does_nothing(client: Client) -> None:
     await ordered(client)
     assert (await call("resend_orders", "GET")).status == 405
     assert client.sink.received == []
-    await sinks.close()
 
 
 async def test_what_is_long_paid_costs_a_tick_nothing(client: Client) -> None:

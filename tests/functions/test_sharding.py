@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from bson import Int64, ObjectId
 
-from shop import mongo
 from shop.schema.events_pb2 import PaymentDecided
+from shop.store.client import collection
 from tests.functions.conftest import Client
 from tests.support.asgi import Answer, call
 from tests.support.sink import Received
@@ -36,7 +36,7 @@ async def pay(client: Client, sum_: int = 1) -> Received:
 
 async def remember_more_payments() -> None:
     """Fill the account's array after its first payment, so that the next one sends it to the archive."""
-    users = mongo.collection("billing", "users")
+    users = collection("billing", "users")
     (account,) = await users.find({"_id": "Pavel"}).to_list()
     (paid,) = account["paid_baskets"]
     more = [{**paid, "basket": ObjectId(), "number": Int64(1)} for _ in range(BEYOND_THE_ARRAYS)]
@@ -65,7 +65,7 @@ async def test_every_statement_of_every_function_names_its_user(client: Client) 
     await client.query("/List", {"user": "Pavel"})
     await client.query("/List", {})
     await client.post("/Order", {"user": "Pavel", "sum": 1, "basket": await client.basket()})
-    await mongo.collection("orders", "baskets").update_one(
+    await collection("orders", "baskets").update_one(
         {"status": "ordered"}, {"$set": {"resend_at": datetime(2026, 1, 1, tzinfo=UTC)}}
     )
     assert (await tick()).status == 200
@@ -162,11 +162,11 @@ def test_the_watch_knows_what_names_a_user(command: dict[str, Any], names: bool)
 async def test_the_watch_refuses_what_does_not(shop: None) -> None:
     """A statement of a function without its user fails the test that called it; a free read does not."""
     with pytest.raises(AssertionError, match=r"find orders\.baskets"), watching("get_order"):
-        await mongo.collection("orders", "baskets").find_one({"_id": ObjectId()})
+        await collection("orders", "baskets").find_one({"_id": ObjectId()})
     for function in FREE_READS:
         with pytest.raises(AssertionError), watching(function):
-            await mongo.collection("billing", "users").find_one({})
+            await collection("billing", "users").find_one({})
     with watching("resend_orders"):
-        await mongo.collection("orders", "baskets").find_one({"status": "ordered"})
+        await collection("orders", "baskets").find_one({"status": "ordered"})
     with pytest.raises(AssertionError), watching("resend_orders"):
-        await mongo.collection("orders", "baskets").update_one({"status": "ordered"}, {"$set": {"reason": ""}})
+        await collection("orders", "baskets").update_one({"status": "ordered"}, {"$set": {"reason": ""}})

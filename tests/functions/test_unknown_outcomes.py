@@ -9,8 +9,8 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from shop import mongo
 from shop.setup import setup
+from shop.store.client import client as mongo_client
 from tests.functions.conftest import Client
 from tests.functions.test_every_function import VALID
 from tests.support import openapi
@@ -39,23 +39,21 @@ async def failing_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 @pytest.fixture
 async def client(failing_mongod: Mongod, sink: Sink, configure: Callable[..., None]) -> AsyncIterator[Client]:
     """Call the functions on that mongod, with a user, a basket, and nothing else in it."""
-    await mongo.close()
     configure(mongodb_uri=failing_mongod.uri)
     for service in ("orders", "billing", "notify"):
-        await mongo.client().drop_database(service)
+        await mongo_client().drop_database(service)
     await setup()
-    calling = Client(sink)
+    calling = Client(sink, configure)
     await calling.user()
     yield calling
     await fail(None)
-    await mongo.close()
 
 
 async def fail(how: dict[str, object] | None, times: int | None = None) -> None:
     """Make the commands of functions fail in this way, until told otherwise or so many times."""
     mode: Any = "off" if how is None else "alwaysOn" if times is None else {"times": times}
     data = {"failCommands": ["find", "findAndModify"], "appName": "shop", **(how or {})}
-    await mongo.client().admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
+    await mongo_client().admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
 
 
 async def test_lost_connections_are_503(client: Client) -> None:

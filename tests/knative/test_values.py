@@ -8,9 +8,10 @@ import pytest
 from functions.resend_orders import main as resend_orders
 from local.servers import envoy, parts
 from local.stand_ins.schedule import Schedule
-from shop import mongo, orders, serve
+from shop import orders, serve
 from shop.edge import handling
 from shop.emission import sink
+from shop.store.client import DEADLINE_S
 from tests.knative.documents import Document, delivery, documents, waits_s
 from wire.delivery import duration_s
 
@@ -98,7 +99,7 @@ def timeout_s(document: Document) -> int:
 
 def test_all_that_a_function_waits_for_fits_in_its_own_deadline() -> None:
     """MongoDB's deadline and the sink's, one after the other, with time left to answer and log."""
-    assert mongo.DEADLINE_S + sink.TIMEOUT_S + 1 <= handling.DEADLINE_S
+    assert DEADLINE_S + sink.TIMEOUT_S + 1 <= handling.DEADLINE_S
 
 
 @services
@@ -109,7 +110,7 @@ def test_a_function_answers_before_serving_does_for_it(document: Document) -> No
 
 def test_a_tick_of_resend_ends_with_its_last_basket() -> None:
     """Claimed at the last moment, emitted in vain and made due again: all of it before the tick is cut off."""
-    last_s = mongo.DEADLINE_S + sink.TIMEOUT_S + mongo.DEADLINE_S
+    last_s = DEADLINE_S + sink.TIMEOUT_S + DEADLINE_S
     (service,) = (document for document in documents("Service") if document.name == "resend-orders")
     assert resend_orders.WORK_S + last_s < resend_orders.DEADLINE_S < timeout_s(service)
 

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from shop import mongo
+from shop.store.client import collection
 
 
 def users() -> Any:
     """Return billing's users."""
-    return mongo.collection("billing", "users")
+    return collection("billing", "users")
 
 
 def baskets() -> Any:
     """Return orders' baskets."""
-    return mongo.collection("orders", "baskets")
+    return collection("orders", "baskets")
 
 
 def notifications() -> Any:
     """Return notify's notifications."""
-    return mongo.collection("notify", "notifications")
+    return collection("notify", "notifications")

@@ -8,9 +8,9 @@ import pytest
 from bson import Int64
 
 from local.servers.mongodb import Mongod
-from shop import mongo
 from shop.messages import event_id
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from shop.store.client import collection
 from tests.operate.command import Orders, write
 from tests.support.sink import Sink
 
@@ -48,7 +48,7 @@ async def restored(shop: None, mongod: Mongod) -> None:
 async def in_epoch(service: str, epoch: int) -> None:
     """Have one database in an epoch."""
     update = [{"$set": {"epoch": Int64(epoch), "restored_at": "$$NOW"}}]
-    await mongo.collection(service, "meta").update_one({"_id": "epoch"}, update, upsert=True)
+    await collection(service, "meta").update_one({"_id": "epoch"}, update, upsert=True)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from operate import letters, places
 from operate.databases import Databases
 from operate.letters import Letter
 from operate.running import RunningShop
-from shop import mongo
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+from shop.store.client import collection
 from wire.event import Event
 
 BASKET, USER, AT = ObjectId(), "Павел", datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def opened(shop: None, mongod: Mongod) -> Iterator[Databases]:
 async def write(where: str, **document: Any) -> None:
     """Put a document into one of the three databases."""
     service, _, name = where.partition(".")
-    await mongo.collection(service, name).insert_one(document)
+    await collection(service, name).insert_one(document)
 
 
 async def charged(**change: Any) -> None:
@@ -212,13 +212,11 @@ async def test_a_letter_of_before_the_restore_of_its_consumers_database_is_outda
     """By the epoch of that one database; healed is healed all the same, and parked is parked."""
     others = {"orders", "billing", "notify"} - {service}
     for each in others:
-        await mongo.collection(each, "meta").replace_one(
+        await collection(each, "meta").replace_one(
             {"_id": "epoch"}, {"epoch": Int64(9), "restored_at": AT}, upsert=True
         )
     assert state(opened, letter(consumer, about())) == "waiting"
-    await mongo.collection(service, "meta").replace_one(
-        {"_id": "epoch"}, {"epoch": Int64(2), "restored_at": AT}, upsert=True
-    )
+    await collection(service, "meta").replace_one({"_id": "epoch"}, {"epoch": Int64(2), "restored_at": AT}, upsert=True)
     (judged,) = letters.judged([letter(consumer, about(epoch=1))], opened)
     assert (judged.state, judged.waiting) == ("outdated", False)
     assert str(judged.restored) == "2, restored at 2026-01-01T00:00:00Z"

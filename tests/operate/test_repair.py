@@ -10,9 +10,8 @@ import pytest
 from bson import Int64, ObjectId
 
 from local.servers.mongodb import Mongod
-from shop import mongo
 from shop.schema.events_pb2 import PaymentRequested
-from shop.store import readiness
+from shop.store.client import collection
 from tests.functions.conftest import CONSUMERS, Client
 from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
@@ -161,7 +160,7 @@ async def test_repair_tells_what_is_in_the_archive(client: Client, pavel: Shop, 
     basket = await pavel.settle(10)
     account = await users().find_one({"_id": "Pavel"})
     (entry,) = account["paid_baskets"]
-    await mongo.collection("billing", "paid_baskets").insert_one({**entry, "user": "Pavel"})
+    await collection("billing", "paid_baskets").insert_one({**entry, "user": "Pavel"})
     moved = {"paid_baskets": [], "archived_through": entry["number"], "archived.paid": entry["sum"]}
     await users().update_one({"_id": "Pavel"}, {"$set": moved})
     await notifications().delete_many({})
@@ -175,8 +174,8 @@ async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel
     """After a restore too it is the very event that the functions emit; of an older epoch it would be refused."""
     for service in ("orders", "billing", "notify"):
         epoch = {"_id": "epoch", "epoch": Int64(3), "restored_at": datetime.now(UTC)}
-        await mongo.collection(service, "meta").insert_one(epoch)
-    readiness.forget()
+        await collection(service, "meta").insert_one(epoch)
+    client.start_anew()
     await client.user("Pavel", 100)
     basket = await pavel.settle(10)
     await pavel.order(20)
@@ -185,7 +184,6 @@ async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel
     await unsettle(basket)
     async with pavel.delivering() as delivered:
         run = await orders(*REPAIR)
-    readiness.forget()
     assert (run.code, run.json["events_sent"]) == (0, 2), run.json
     assert {event.body for event in delivered} >= {lost.body, emitted.body}
     assert PaymentRequested.FromString(lost.body).epoch == 3

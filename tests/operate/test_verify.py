@@ -11,7 +11,7 @@ from pymongo import AsyncMongoClient
 from local.servers.mongodb import Mongod
 from local.stack import Stack
 from proof.replay.kept import load_state
-from shop import mongo
+from shop.store.client import collection
 from tests.operate.command import Orders
 from tests.operate.conftest import Bug, Customer
 from tests.operate.stored import baskets, notifications, users
@@ -24,7 +24,7 @@ NOW = ("--older-than", "0s", "--grace", "0s")
 async def kept(shop: None, mongod: Mongod) -> Orders:
     """Run `orders` against MongoDB alone, in the state that the recorded run left, nothing on its way."""
     load_state(mongod.uri)
-    ordered = mongo.collection("orders", "baskets")
+    ordered = collection("orders", "baskets")
     again = {"$set": {"status": "open"}, "$inc": {"attempt": Int64(-1)}, "$unset": {"resend_at": ""}}
     await ordered.update_many({"status": "ordered"}, again)
     await ordered.update_many({"decided_at": None, "attempt": {"$gt": 0}}, {"$set": {"decided_at": datetime.now(UTC)}})
@@ -212,8 +212,8 @@ async def archive(user: str, entries: int = 3) -> None:
     """Move the oldest entries of both arrays to the archives, as billing does."""
     account = await users().find_one({"_id": user})
     moved, deposits = account["paid_baskets"][:entries], account["deposits"][:1]
-    await mongo.collection("billing", "paid_baskets").insert_many([{**entry, "user": user} for entry in moved])
-    await mongo.collection("billing", "deposits").insert_many([{**entry, "user": user} for entry in deposits])
+    await collection("billing", "paid_baskets").insert_many([{**entry, "user": user} for entry in moved])
+    await collection("billing", "deposits").insert_many([{**entry, "user": user} for entry in deposits])
     await users().update_one(
         {"_id": user},
         {
@@ -236,8 +236,8 @@ async def test_archives_are_trusted_by_their_totals_and_audited_by_entry(kept: O
     await archive("Павел 3")
     for options in ((), ("--audit",)):
         assert (await kept("verify", *NOW, *options)).code == 0
-    await mongo.collection("billing", "paid_baskets").delete_one({"user": "Павел 3"})
-    await mongo.collection("billing", "deposits").delete_one({"user": "Павел 3"})
+    await collection("billing", "paid_baskets").delete_one({"user": "Павел 3"})
+    await collection("billing", "deposits").delete_one({"user": "Павел 3"})
     assert (await kept("verify", *NOW)).code == 0
     run = await kept("verify", *NOW, "--audit", "--json")
     kinds = {problem["kind"] for problem in run.json["problems"]}
@@ -263,7 +263,7 @@ async def test_an_archive_of_another_backup_than_its_account_is_found(kept: Orde
     """Older, newer, and where nothing says how many there must be."""
     kind = {"paid_baskets": "archived charges", "deposits": "archived deposits"}[archived]
     await archive("Павел 3")
-    entries = mongo.collection("billing", archived)
+    entries = collection("billing", archived)
     entry = await entries.find_one_and_delete({"user": "Павел 3"})
     run = await kept("verify", *NOW, "--audit", "--json")
     (problem,) = [each for each in run.json["problems"] if each["kind"] == kind]
@@ -305,7 +305,7 @@ async def test_databases_of_different_epochs_are_a_problem_and_nothing_is_repair
     run = await kept("verify", *NOW, "--json")
     assert run.json["epochs"] == {"orders": 0, "billing": 0, "notify": 0}
     restored = {"_id": "epoch", "epoch": Int64(7), "restored_at": datetime.now(UTC)}
-    await mongo.collection("billing", "meta").insert_one(restored)
+    await collection("billing", "meta").insert_one(restored)
     run = await kept("verify", *NOW)
     assert run.code == 1
     told = (
@@ -323,7 +323,7 @@ async def test_an_entry_that_is_moving_to_the_archive_counts_once(kept: Orders) 
     """After the copy and before the pull it is in both."""
     account = await users().find_one({"_id": "Павел 3"})
     copies = [{**entry, "user": "Павел 3"} for entry in account["paid_baskets"][:2]]
-    await mongo.collection("billing", "paid_baskets").insert_many(copies)
+    await collection("billing", "paid_baskets").insert_many(copies)
     assert (await kept("verify", *NOW, "--audit")).code == 0
 
 

@@ -1,15 +1,14 @@
 """A MongoDB in which setup was never run, for what comes before it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from shop import mongo
 from shop.state import SERVICES
-from shop.store import readiness
+from shop.store.client import client
 
 
 @pytest.fixture(scope="package")
@@ -23,23 +22,14 @@ async def empty_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 @pytest.fixture
-async def empty(
-    empty_mongod: Mongod, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
-) -> AsyncIterator[None]:
+async def empty(empty_mongod: Mongod, configure: Callable[..., None]) -> None:
     """Point this process at databases that hold nothing, setup's collections neither, until the test ends."""
-    before = mongo._client
-    monkeypatch.setattr(mongo, "_client", None)
     configure(mongodb_uri=empty_mongod.uri)
     for service in SERVICES:
-        await mongo.client().drop_database(service)
-    yield
-    await mongo.close()
-    mongo._client = before
+        await client().drop_database(service)
 
 
 @pytest.fixture(autouse=True)
-def knows_nothing() -> Iterator[None]:
+def knows_nothing(configure: Callable[..., None]) -> None:
     """Each test is a process that just started."""
-    readiness.forget()
-    yield
-    readiness.forget()
+    configure()

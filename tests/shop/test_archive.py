@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from shop import billing, mongo
+from shop import billing
 from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID
+from shop.store.client import Document, collection
 from tests.shop.test_billing import account, audit, decide, funded, requested
 from tests.support.commands import counted
 
@@ -37,9 +38,9 @@ async def pay(*numbers: int) -> None:
         assert decided.outcome == PAID
 
 
-async def archive(name: str) -> list[mongo.Document]:
+async def archive(name: str) -> list[Document]:
     """Return an archive in the order of its positions."""
-    return await mongo.collection("billing", name).find({"user": "Pavel"}, sort=[("position", 1)]).to_list()
+    return await collection("billing", name).find({"user": "Pavel"}, sort=[("position", 1)]).to_list()
 
 
 async def test_01_a_number_that_comes_late_is_charged(limits: ArrayLimits) -> None:
@@ -106,7 +107,7 @@ async def test_05_an_old_key_is_not_credited_again_when_the_archive_is_too_old(
     before = await account()
     assert before["archived"]["deposits"] > limits.batch
     last_move = {"user": "Pavel", "position": {"$gt": Int64(limits.batch)}}
-    await mongo.collection("billing", "deposits").delete_many(last_move)
+    await collection("billing", "deposits").delete_many(last_move)
     lost = f"key {limits.batch}"
     for key in (lost, "a new key"):
         with pytest.raises(Unavailable, match="history is not complete") as refused:
@@ -122,7 +123,7 @@ async def test_05_no_move_hides_what_the_archive_lacks(limits: ArrayLimits) -> N
     await billing.create_user("Pavel")
     for number in range(2 * limits.limit):
         await billing.deposit("Pavel", 10, f"key {number}")
-    await mongo.collection("billing", "deposits").delete_many({"position": {"$gt": Int64(limits.batch)}})
+    await collection("billing", "deposits").delete_many({"position": {"$gt": Int64(limits.batch)}})
     for _ in range(2 * limits.limit):
         await billing.deposit("Pavel", 10, None)
     with pytest.raises(Unavailable, match="history is not complete"):
@@ -134,7 +135,7 @@ async def test_a_basket_is_not_charged_again_when_the_archive_is_too_old(limits:
     """The same for paid baskets: neither charged nor refused for good."""
     await funded(10_000)
     await pay(*range(1, 2 * limits.limit + 1))
-    await mongo.collection("billing", "paid_baskets").delete_many({"position": {"$gt": Int64(limits.batch)}})
+    await collection("billing", "paid_baskets").delete_many({"position": {"$gt": Int64(limits.batch)}})
     before = await account()
     with pytest.raises(Unavailable, match="history is not complete"):
         await billing.decide(requested(limits.batch + 1))
@@ -148,7 +149,7 @@ async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(
     """The accounts are of an older backup than the archive: what they never moved is neither paid nor unpaid."""
     await funded(10_000)
     await pay(*range(1, limits.limit + 1))
-    users = mongo.collection("billing", "users")
+    users = collection("billing", "users")
     older = await account()
     await pay(*range(limits.limit + 1, 2 * limits.limit + 1))
     await users.replace_one({"_id": "Pavel"}, {**older, "archived_through": Int64(10**6)})
@@ -171,7 +172,7 @@ async def test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_rep
     assert older["archived"]["deposits"]
     for number in range(limits.limit + 1, 3 * limits.limit):
         await billing.deposit("Pavel", 10, f"key {number}")
-    await mongo.collection("billing", "users").replace_one({"_id": "Pavel"}, older)
+    await collection("billing", "users").replace_one({"_id": "Pavel"}, older)
     with pytest.raises(Unavailable, match="history is not complete") as refused:
         await billing.deposit("Pavel", 10, f"key {limits.limit + 1}")
     assert not refused.value.repeat_safe
@@ -189,15 +190,15 @@ async def test_what_was_paid_and_moved_since_the_look_is_not_charged_again(
     late, real = requested(1), type(PAID_BASKETS).find
     looks = []
 
-    async def find(archive_: Any, document: mongo.Document, *rest: Any) -> mongo.Document | None:
+    async def find(archive_: Any, document: Document, *rest: Any) -> Document | None:
         found = await real(archive_, document, *rest)
         looks.append(found)
         if len(looks) == 1:  # another delivery is decided, and its entry moved, right after this look
             monkeypatch.setattr(type(PAID_BASKETS), "find", real)
             await pay(1, *range(1_000, 1_000 + limits.limit))
             if not entry_is_found:
-                await mongo.collection("billing", "paid_baskets").delete_one({"number": 1})
-                await mongo.collection("billing", "paid_baskets").delete_many({"position": {"$gt": limits.batch + 1}})
+                await collection("billing", "paid_baskets").delete_one({"number": 1})
+                await collection("billing", "paid_baskets").delete_many({"position": {"$gt": limits.batch + 1}})
             monkeypatch.setattr(type(PAID_BASKETS), "find", find)
         return found
 
@@ -233,7 +234,7 @@ async def test_the_look_is_of_this_user_in_the_session_of_the_update(limits: Arr
     """It sees at least what the update saw; another user's basket of the same id is nobody else's."""
     await funded(10_000)
     await pay(*range(1, limits.limit + 1))
-    await mongo.collection("billing", "paid_baskets").insert_one(
+    await collection("billing", "paid_baskets").insert_one(
         {**(await archive("paid_baskets"))[0], "_id": "other", "user": "Olga", "basket": billing.ObjectId("d" * 24)}
     )
     async with counted() as commands:
@@ -253,7 +254,7 @@ async def test_no_move_is_made_beside_entries_of_another_history(
     stranger = {"user": "Pavel", "basket": billing.ObjectId(f"{1:024x}"), "number": Int64(1), "attempt": Int64(3)}
     stranger |= {"sum": Int64(99), "paid_at": (await account())["deposits"][0]["at"]}
     stranger |= {"position": Int64(1), "through": Int64(99)}
-    await mongo.collection("billing", "paid_baskets").insert_one(stranger)
+    await collection("billing", "paid_baskets").insert_one(stranger)
     first = await decide(requested(1))
     await pay(*range(2, 2 * limits.limit))
     assert await decide(requested(1)) == first
@@ -272,7 +273,7 @@ async def test_a_move_that_a_crash_left_halfway_is_no_stranger(limits: ArrayLimi
     for position, entry in enumerate(decision.account["paid_baskets"], 1):  # of a process that moves all at once
         through += entry["sum"]
         inserted.append({**entry, "user": "Pavel", "position": Int64(position), "through": Int64(through)})
-    await mongo.collection("billing", "paid_baskets").insert_many(inserted)
+    await collection("billing", "paid_baskets").insert_many(inserted)
     await PAID_BASKETS.bound(decision.account)
     assert (await account())["archived"]["paid_baskets"] == limits.batch
     await audit()
@@ -313,7 +314,7 @@ class TestSuccessor:
         """No document, not even an empty one."""
         with pytest.raises(Contradiction):
             await billing.decide(requested(attempt=2))
-        assert await mongo.collection("billing", "users").count_documents({}) == 0
+        assert await collection("billing", "users").count_documents({}) == 0
 
     async def test_06_an_attempt_follows_the_declined_one_of_its_basket(self) -> None:
         """The next after a decline, of the same basket; no other."""

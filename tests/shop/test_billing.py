@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 import pytest
 from bson import Int64
 
-from shop import billing, mongo
+from shop import billing
 from shop.archive import PAID_BASKETS
 from shop.errors import Contradiction, Impossible, NotFound, Unavailable
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
+from shop.store.client import Document, collection
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop", "limits")
@@ -59,8 +60,8 @@ async def charge(event: PaymentRequested) -> PaymentDecided | None:
     return told[0] if told else None
 
 
-async def account(user: str = "Pavel") -> mongo.Document:
-    document = await mongo.collection("billing", "users").find_one({"_id": user})
+async def account(user: str = "Pavel") -> Document:
+    document = await collection("billing", "users").find_one({"_id": user})
     assert document is not None
     return document
 
@@ -81,7 +82,7 @@ async def audit(user: str = "Pavel") -> None:
     in_array = {entry["basket"] for entry in document.get("paid_baskets", [])}
     in_archive = [
         entry
-        async for entry in mongo.collection("billing", "paid_baskets").find({"user": user})
+        async for entry in collection("billing", "paid_baskets").find({"user": user})
         if entry["basket"] not in in_array
     ]
     assert sum(entry["sum"] for entry in in_archive) == archived.get("paid", 0)
@@ -287,7 +288,7 @@ class TestDeposit:
     async def test_a_balance_stays_exact(self) -> None:
         """Past 2^53 - 1 it is refused, up to there it is not."""
         await billing.create_user("Pavel")
-        await mongo.collection("billing", "users").update_one(
+        await collection("billing", "users").update_one(
             {"_id": "Pavel"}, {"$set": {"balance": Int64(MAX_BALANCE - 10)}}
         )
         with pytest.raises(Impossible, match=str(MAX_BALANCE)):
@@ -298,7 +299,7 @@ class TestDeposit:
         """404, and no document is made."""
         with pytest.raises(NotFound):
             await billing.deposit("Nobody", 10, "key")
-        assert await mongo.collection("billing", "users").count_documents({}) == 0
+        assert await collection("billing", "users").count_documents({}) == 0
 
 
 class TestBounded:
@@ -354,7 +355,7 @@ class TestBounded:
             {**entry, "user": "Pavel", "position": Int64(position), "through": Int64(10 * position)}
             for position, entry in enumerate(decision.account["paid_baskets"][:batch], 1)
         ]
-        await mongo.collection("billing", "paid_baskets").insert_many(moved)
+        await collection("billing", "paid_baskets").insert_many(moved)
         assert await decide(requested(1)) is not None  # the crash; then the next delivery, of any basket
         assert (await account())["archived_through"] == batch
         await audit()

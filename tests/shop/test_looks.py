@@ -8,13 +8,14 @@ import pytest
 from bson import Int64, ObjectId
 from pymongo.errors import AutoReconnect
 
-from shop import billing, mongo, notifications, orders
+from shop import billing, notifications, orders
 from shop.archive import DEPOSITS, PAID_BASKETS, Archive
 from shop.errors import Contradiction, Impossible, NotFound, Rejected
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
+from shop.store.client import Document, collection
 from tests.support.commands import counted
 
 AT = datetime(2026, 11, 26, 10, tzinfo=UTC)
@@ -34,7 +35,7 @@ def requested(number: int, *, user: str = "Pavel", sum_: int = 10, attempt: int 
 
 async def deposit(user: str, key: str, sum_: int = 100) -> billing.Deposited:
     deposited = await billing.credit(user, sum_, key)
-    account = await mongo.collection("billing", "users").find_one({"_id": user})
+    account = await collection("billing", "users").find_one({"_id": user})
     assert account is not None
     await DEPOSITS.bound(account)
     return deposited
@@ -64,11 +65,11 @@ class _Overtaken:
         self.overtaken = False
 
     @property
-    def find(self) -> Callable[..., Awaitable[mongo.Document | None]]:
+    def find(self) -> Callable[..., Awaitable[Document | None]]:
         """Return what takes the place of Archive.find."""
         original = Archive.find
 
-        async def find(archive: Archive, *arguments: Any) -> mongo.Document | None:
+        async def find(archive: Archive, *arguments: Any) -> Document | None:
             found = await original(archive, *arguments)
             if not self.overtaken:
                 self.overtaken = True
@@ -96,7 +97,7 @@ class TestArchive:
         before = (await billing.find_account("Ann"))["balance"]
         forged = requested(1, user="Ann")
         forged.basket = "f" * 24
-        await mongo.collection("billing", "paid_baskets").insert_one(
+        await collection("billing", "paid_baskets").insert_one(
             {"user": "Ben", "basket": ObjectId(forged.basket), "number": Int64(1), "attempt": Int64(1), "sum": Int64(7),
              "paid_at": AT, "position": Int64(1)}
         )  # fmt: skip
@@ -132,7 +133,7 @@ class TestArchive:
         assert len((await billing.find_account("Pavel"))["deposits"]) == 1
         await deposit("Pavel", "b")
         assert (await billing.find_account("Pavel"))["deposits"] == []
-        assert await mongo.collection("billing", "deposits").count_documents({}) == 2
+        assert await collection("billing", "deposits").count_documents({}) == 2
 
     async def test_a_payment_that_is_made_and_moved_during_the_look_is_not_made_again(
         self, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +183,7 @@ class TestArchive:
             assert (await charge(requested(2))).outcome == PAID
         assert "archiving paid_baskets failed, the next message tries again" in caplog.text
         await charge(requested(3))
-        assert await mongo.collection("billing", "paid_baskets").count_documents({}) == 2
+        assert await collection("billing", "paid_baskets").count_documents({}) == 2
 
 
 class TestRefusal:
@@ -203,7 +204,7 @@ class TestRefusal:
     async def test_a_deposit_past_the_largest_balance(self) -> None:
         """422."""
         await billing.create_user("Pavel")
-        await mongo.collection("billing", "users").update_one({}, {"$set": {"balance": Int64(MAX_BALANCE)}})
+        await collection("billing", "users").update_one({}, {"$set": {"balance": Int64(MAX_BALANCE)}})
         await self._rests_on_the_latest(lambda: billing.credit("Pavel", 1, "k"), Impossible)
         await self._rests_on_the_latest(lambda: billing.credit("Pavel", 1, None), Impossible)
 

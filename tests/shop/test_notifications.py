@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shop import mongo, notifications
+from shop import notifications
 from shop.errors import Contradiction, Impossible
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
+from shop.store import change
+from shop.store.client import Document, collection
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -50,7 +52,7 @@ class TestRecord:
     async def test_fifty_concurrent_deliveries_notify_once(self) -> None:
         """None of them fails."""
         await asyncio.gather(*(notifications.record(decided()) for _ in range(50)))
-        assert await mongo.collection("notify", "notifications").count_documents({}) == 1
+        assert await collection("notify", "notifications").count_documents({}) == 1
 
     @pytest.mark.parametrize(
         "changed",
@@ -77,14 +79,14 @@ class TestRecord:
         await notifications.record(decided())
         looked = []
 
-        async def is_latest(of: object, key: mongo.Document, seen: mongo.Document | None) -> bool:
+        async def is_latest(of: object, key: Document, seen: Document | None) -> bool:
             looked.append(key)
             if len(looked) == 1:  # it was of a replaced primary: the new one knows nothing of it
-                await mongo.collection("notify", "notifications").delete_many({})
+                await collection("notify", "notifications").delete_many({})
                 return False
             return True
 
-        monkeypatch.setattr(mongo, "is_latest", is_latest)
+        monkeypatch.setattr(change, "is_latest", is_latest)
         await notifications.record(decided(sum=11))
         assert [entry["sum"] for entry in (await notifications.latest("Pavel")).notifications] == [11]
         assert looked == [{"_id": f"{1:024x}.1", "user": "Pavel"}]
@@ -127,7 +129,7 @@ class TestList:
         for number in range(1, 24):
             await notifications.record(decided(number))
             at = same + timedelta(milliseconds=number // 6)
-            await mongo.collection("notify", "notifications").update_one(
+            await collection("notify", "notifications").update_one(
                 {"_id": f"{number:024x}.1"}, {"$set": {"recorded_at": at}}
             )
         seen: list[str] = []

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from bson import Int64, ObjectId
 
-from shop import mongo, orders
+from shop import orders
 from shop.errors import Contradiction, NotFound
 from shop.orders import Ordered
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
+from shop.store.client import Document, collection, database
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -41,7 +42,7 @@ async def order(basket: str, sum_: int = 10, attempt: int | None = None, user: s
     return await orders.place(OrderRequest(user=user, basket=basket, sum=sum_, attempt=attempt))
 
 
-async def stored(basket: str) -> mongo.Document:
+async def stored(basket: str) -> Document:
     return await orders.find_order("Pavel", basket)
 
 
@@ -73,7 +74,7 @@ class TestGetBasket:
         """The upsert on exactly the unique key never fails and never makes a second one."""
         baskets = await asyncio.gather(*(new_basket() for _ in range(50)))
         assert len(set(baskets)) == 1
-        assert await mongo.collection("orders", "baskets").count_documents({}) == 1
+        assert await collection("orders", "baskets").count_documents({}) == 1
 
     async def test_after_payment_comes_the_next_number(self) -> None:
         """Basket n + 1 exists only after n was paid."""
@@ -300,7 +301,7 @@ class TestSettle:
 async def age(basket: str, age_s: float) -> None:
     """Make a basket look as if it had been ordered and last sent that long ago."""
     at = datetime.now(UTC) - timedelta(seconds=age_s)
-    await mongo.collection("orders", "baskets").update_one(
+    await collection("orders", "baskets").update_one(
         {"_id": ObjectId(basket)}, {"$set": {"ordered_at": at, "resend_at": datetime.now(UTC) - timedelta(seconds=1)}}
     )
 
@@ -315,7 +316,7 @@ class TestResend:
         """Two ticks share the work; the event is the one that was sent before."""
         basket, event = await ordered_basket()
         document = await stored(basket)
-        await mongo.collection("orders", "baskets").update_one(
+        await collection("orders", "baskets").update_one(
             {"_id": ObjectId(basket)}, {"$set": {"resend_at": datetime.now(UTC) - timedelta(seconds=1)}}
         )
         claims = await asyncio.gather(orders.claim_due(), orders.claim_due())
@@ -342,7 +343,7 @@ class TestResend:
             basket = await new_basket(f"user {number}")
             events.append((await order(basket, user=f"user {number}")).event)
             at = datetime.now(UTC) - timedelta(seconds=100 - number)
-            await mongo.collection("orders", "baskets").update_one(
+            await collection("orders", "baskets").update_one(
                 {"_id": ObjectId(basket)}, {"$set": {"ordered_at": at, "resend_at": at}}
             )
         claimed = [await orders.claim_due() for _ in range(6)]
@@ -377,7 +378,7 @@ class TestResend:
 
     async def test_looking_for_due_baskets_does_not_look_at_the_others(self) -> None:
         """The partial index is used, and bounded by the time: 500 that are not due cost nothing."""
-        baskets = mongo.collection("orders", "baskets")
+        baskets = collection("orders", "baskets")
         later = datetime.now(UTC) + timedelta(hours=1)
         await baskets.insert_many(
             {"user": str(n), "number": Int64(1), "status": "ordered", "attempt": Int64(1), "resend_at": later}
@@ -387,6 +388,6 @@ class TestResend:
             assert await orders.claim_due() is None
         (sent,) = commands.sent
         command = {key: sent[key] for key in ("find", "filter", "sort", "projection", "limit")}
-        plan = await mongo.database("orders").command("explain", command, verbosity="executionStats")
+        plan = await database("orders").command("explain", command, verbosity="executionStats")
         assert plan["executionStats"]["totalDocsExamined"] == 0
         assert plan["executionStats"]["totalKeysExamined"] <= 1

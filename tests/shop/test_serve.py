@@ -7,7 +7,7 @@ import uvicorn
 
 from shop import serve
 from shop.edge import handling
-from shop.process import log, settings
+from shop.process import log, process
 from shop.process.settings import Settings
 
 
@@ -25,12 +25,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(uvicorn, "run", run)
     monkeypatch.setattr(log, "to_stdout", to_stdout)  # pytest has the log
     monkeypatch.setenv("FUNCTION_TARGET", "get_order")
-    before = settings.get()
-    settings.use(Settings.read({"FUNCTION_TARGET": "get_order", "PORT": "8123"}))
-    try:
+    with process.running(process.Process(Settings.read({"FUNCTION_TARGET": "get_order", "PORT": "8123"}))):
         serve.main()
-    finally:
-        settings.use(before)
     return told
 
 

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 
 from pymongo import AsyncMongoClient, monitoring
 
-from shop import mongo
-from shop.process import settings
+from shop.process import process
+from shop.process.process import Process
+from shop.store.client import open_client
+from shop.store.readiness import Known, known
 
 
 class Commands(monitoring.CommandListener):
@@ -33,15 +35,12 @@ class Commands(monitoring.CommandListener):
 async def counted(uri: str | None = None) -> AsyncIterator[Commands]:
     """Give this process a client that counts, for as long as the block runs."""
     commands = Commands()
-    before = mongo._client
-    mongo._client = AsyncMongoClient(
-        uri or settings.get().mongodb_uri, event_listeners=[commands], tz_aware=True, appname="counted"
-    )
-    try:
-        await mongo._client.admin.command("ping")
+    told = process.current().settings
+    async with AsyncMongoClient(
+        uri or told.mongodb_uri, event_listeners=[commands], tz_aware=True, appname="counted"
+    ) as counting:
+        await counting.admin.command("ping")
         commands.names.clear()
         commands.sent.clear()
-        yield commands
-    finally:
-        await mongo.close()
-        mongo._client = before
+        with process.running(Process(told, {open_client: counting, Known: known()})):
+            yield commands

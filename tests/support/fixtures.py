@@ -1,7 +1,7 @@
 """What tests share: a real mongod and the three databases in it, once for the session, and settings to change."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +10,10 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from shop import mongo
-from shop.emission import sink
-from shop.process import settings
+from shop.process import process
+from shop.process.process import Process
 from shop.setup import COLLECTIONS, setup
-from shop.store import readiness
+from shop.store.client import client, collection, open_client
 
 
 @dataclass(frozen=True)
@@ -49,30 +48,35 @@ async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mong
 @pytest.fixture(scope="session")
 async def databases(mongod: Mongod | Running) -> AsyncIterator[None]:
     """Set up the three databases; functions and `shop` called in this process use them."""
-    before = settings.get()
-    settings.use(replace(before, mongodb_uri=mongod.uri))
+    before = process.current()
+    process.use(Process(replace(before.settings, mongodb_uri=mongod.uri)))
     await setup()
     yield
-    await sink.close()
-    await mongo.close()
-    readiness.forget()
-    settings.use(before)
+    await process.current().close()
+    process.use(before)
 
 
 @pytest.fixture
-def configure() -> Iterator[Callable[..., None]]:
-    """Return what changes some of this process's settings, until the test is over."""
-    before = settings.get()
+async def configure() -> AsyncIterator[Callable[..., None]]:
+    """Return what starts this process anew, with some other settings, until the test is over.
 
-    def change(**changes: object) -> None:
-        settings.use(replace(settings.get(), **changes))
+    As long as MongoDB is where it was, its connections are those of before.
+    """
+    before, started = process.current(), []
 
-    yield change
-    settings.use(before)
+    def start(**changes: object) -> None:
+        given = {} if "mongodb_uri" in changes else {open_client: client()}
+        started.append(Process(replace(process.current().settings, **changes), given))
+        process.use(started[-1])
+
+    yield start
+    process.use(before)
+    for each in started:
+        await each.close()
 
 
 @pytest.fixture
 async def shop(databases: None) -> None:
     """Empty the three databases before the test."""
-    for collection in COLLECTIONS:
-        await mongo.client()[settings.get().databases[collection.service]][collection.name].delete_many({})
+    for each in COLLECTIONS:
+        await collection(each.service, each.name).delete_many({})

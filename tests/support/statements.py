@@ -12,7 +12,7 @@ from typing import Any
 
 from pymongo import monitoring
 
-from shop.process import settings
+from shop.process import process
 from shop.state import COLLECTIONS
 
 FREE_READS = {
@@ -76,7 +76,8 @@ monitoring.register(_Listener())  # for all clients that are made from now on
 def names_its_user(database: str, command_name: str, command: Mapping[str, Any]) -> bool:
     """Tell whether every filter, or inserted document, of a command has the user as a plain value."""
     name = command[command_name]
-    wanted = next(c for c in COLLECTIONS if settings.get().databases[c.service] == database and c.name == name)
+    names = process.current().settings.databases
+    wanted = next(c for c in COLLECTIONS if names[c.service] == database and c.name == name)
     if wanted.user is None:  # not about users: one document, found by its _id
         return command_name == "find" and isinstance(command["filter"].get("_id"), str)
     filters: list[Mapping[str, Any]]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from shop import mongo, notifications
-from shop.emission import sink as sinks
+from shop import notifications
 from shop.errors import Contradiction, Unavailable
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
+from shop.store.client import collection
 from tests.support.asgi import Answer, call
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
@@ -72,7 +72,7 @@ async def notify(event: tuple[list[tuple[str, str]], bytes], method: str = "POST
 
 async def recorded() -> int:
     """Return how many notifications there are."""
-    return await mongo.collection("notify", "notifications").count_documents({})
+    return await collection("notify", "notifications").count_documents({})
 
 
 @pytest.mark.parametrize("mode", [binary, structured])
@@ -281,11 +281,10 @@ async def test_a_decision_that_cannot_be_emitted_is_503_and_the_same_later(
     changes = {"type": "shop.events.v1.PaymentRequested", "source": "/orders", "id": f"{BASKET}.1"}
     headers, body = binary(requested.SerializeToString(), changes)
     assert (await call("billing_handler", headers=headers, body=body)).status == 503
-    assert await mongo.collection("billing", "users").count_documents({}) == 0
+    assert await collection("billing", "users").count_documents({}) == 0
     configure(sink="http://127.0.0.1:1/")
     assert (await call("billing_handler", headers=headers, body=body)).status == 503
-    assert await mongo.collection("billing", "users").count_documents({}) == 1
-    await sinks.close()
+    assert await collection("billing", "users").count_documents({}) == 1
 
 
 async def test_settlement_of_an_unknown_basket_is_422(shop: None) -> None:

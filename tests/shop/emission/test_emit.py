@@ -12,7 +12,7 @@ from local.ports import free_port
 from shop.emission import emit
 from shop.emission import sink as sinks
 from shop.errors import Unavailable
-from shop.process import context
+from shop.process import context, process
 from shop.process.settings import Settings
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.support.sink import CLOSE, HANG, Sink
@@ -43,7 +43,7 @@ async def sink(configure: Callable[..., None]) -> AsyncIterator[Sink]:
     async with Sink() as listening:
         configure(sink=listening.url, event_overrides={})
         yield listening
-        await sinks.close()
+        await process.current().close()
 
 
 async def test_a_request_for_payment_is_these_headers_and_its_message(sink: Sink) -> None:
@@ -168,7 +168,6 @@ async def test_a_sink_that_is_not_there_is_unknown(configure: Callable[..., None
     configure(sink=f"http://127.0.0.1:{free_port()}/")
     with pytest.raises(Unavailable, match="did not take the event"):
         await emit.emit(requested())
-    await sinks.close()
 
 
 async def test_connections_are_kept(sink: Sink) -> None:

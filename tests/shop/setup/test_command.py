@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from bson import Int64, ObjectId
 
-from shop import mongo
 from shop.state import SERVICES
 from shop.store import readiness
+from shop.store.client import collection
 
 ROOT = Path(__file__).parents[3]
 
@@ -94,7 +94,7 @@ def test_without_mongodb_it_is_exit_code_1_and_no_trace(verb: tuple[str, ...]) -
 @pytest.mark.usefixtures("empty")
 async def test_duplicates_are_exit_code_1_and_mended_on_demand(empty_mongod: Any) -> None:
     """First the advice, then what it does; what has to stay is named again."""
-    baskets = mongo.collection("orders", "baskets")
+    baskets = collection("orders", "baskets")
     await baskets.insert_many([basket("open", 0), basket("open", 0)])
     done = run(uri=empty_mongod.uri)
     assert done.returncode == 1

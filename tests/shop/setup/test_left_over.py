@@ -12,13 +12,13 @@ import pytest
 from bson import Int64, ObjectId
 
 from local.servers.mongodb import Mongod
-from shop import mongo
 from shop.emission import emit
 from shop.messages import rfc3339
-from shop.process import settings
+from shop.process import process
 from shop.schema.events_pb2 import PaymentRequested
 from shop.setup import restored, setup
 from shop.state import COLLECTIONS, SERVICES
+from shop.store.client import client, collection
 from tests.support.processes import Process, shop_serve
 from tests.support.sink import Sink
 
@@ -32,16 +32,16 @@ RESTORED = {service: f"{service}_2" for service in SERVICES}
 async def other_names(empty: None) -> AsyncIterator[None]:
     """Leave nothing under the names of the restore."""
     for name in RESTORED.values():
-        await mongo.client().drop_database(name)
+        await client().drop_database(name)
     yield
     for name in RESTORED.values():
-        await mongo.client().drop_database(name)
+        await client().drop_database(name)
 
 
 async def documents(names: dict[str, str]) -> dict[str, Any]:
     """Return everything in the databases of these names."""
     return {
-        f"{each.service}.{each.name}": await mongo.client()[names[each.service]][each.name].find().sort("_id").to_list()
+        f"{each.service}.{each.name}": await client()[names[each.service]][each.name].find().sort("_id").to_list()
         for each in COLLECTIONS
     }
 
@@ -75,7 +75,7 @@ async def test_a_process_from_before_a_restore_cannot_change_what_was_restored(
 ) -> None:
     """It goes on with the databases of before; one that starts afterwards refuses what was emitted in the lost time."""
     await setup()
-    await mongo.collection("billing", "users").insert_one({"_id": "Pavel", "balance": Int64(100)})
+    await collection("billing", "users").insert_one({"_id": "Pavel", "balance": Int64(100)})
     async with Sink() as sink, billing_handler(empty_mongod, sink, BEFORE) as left_over:
         assert await deliver(left_over, request(1)) == (200, "")
         backup = await documents(BEFORE)
@@ -86,11 +86,11 @@ async def test_a_process_from_before_a_restore_cannot_change_what_was_restored(
         for place, stored in backup.items():
             service, _, name = place.partition(".")
             if stored:
-                await mongo.collection(service, name).insert_many(stored)
+                await collection(service, name).insert_many(stored)
         ordered = {"_id": ObjectId(f"{3:024x}"), "user": "Pavel", "number": Int64(3), "attempt": Int64(1)}
-        await mongo.collection("orders", "baskets").insert_one({**ordered, "status": "ordered", "sum": Int64(10)})
+        await collection("orders", "baskets").insert_one({**ordered, "status": "ordered", "sum": Int64(10)})
         began = await restored()
-        assert settings.get().databases == RESTORED
+        assert process.current().settings.databases == RESTORED
 
         before = await documents(RESTORED)
         for number in (1, 2, 3):

@@ -12,11 +12,11 @@ from bson import Int64, ObjectId
 from pymongo import monitoring
 from pymongo.errors import DuplicateKeyError, PyMongoError, WriteError
 
-from shop import mongo
 from shop.setup import COLLECTIONS, NotSetUp, making, setup
 from shop.setup.databases import Databases
 from shop.state import SERVICES
 from shop.store import readiness
+from shop.store.client import client, collection, database
 
 AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
 BASKET = ObjectId("66f0c1d2e3a4b5c6d7e8f901")
@@ -168,11 +168,11 @@ def without(document: Any, path: tuple[str | int, ...]) -> Any:
 async def test_what_functions_write_is_taken(shop: None, place: tuple[str, str]) -> None:
     """With all fields, and with only those that it must have."""
     service, name = place
-    collection = mongo.collection(service, name)
-    await collection.insert_one(VALID[place])
-    await collection.delete_many({})
+    documents = collection(service, name)
+    await documents.insert_one(VALID[place])
+    await documents.delete_many({})
     least = {field: value for field, value in VALID[place].items() if field not in OPTIONAL.get(name, set())}
-    await collection.insert_one(least)
+    await documents.insert_one(least)
 
 
 MISSING = [
@@ -192,7 +192,7 @@ async def taken(place: tuple[str, str], document: dict[str, Any]) -> bool:
     """Tell whether MongoDB takes a document."""
     service, name = place
     try:
-        await mongo.collection(service, name).insert_one(document)
+        await collection(service, name).insert_one(document)
     except WriteError as error:
         return error.code != 121
     return True
@@ -232,19 +232,19 @@ async def test_the_unique_indexes_are_there_and_unique(
     shop: None, service: str, name: str, index: str, key: dict[str, object]
 ) -> None:
     """The second document of a key is refused, whoever writes it; one of another user or key is not."""
-    collection = mongo.collection(service, name)
+    documents = collection(service, name)
     first = {field: value for field, value in VALID[service, name].items() if field != "_id"} | key
-    await collection.insert_one({**first, "_id": ObjectId()})
+    await documents.insert_one({**first, "_id": ObjectId()})
     with pytest.raises(DuplicateKeyError, match=index):
-        await collection.insert_one({**first, "_id": ObjectId()})
-    await collection.insert_one({**first, "_id": ObjectId(), "user": "Olga"})
+        await documents.insert_one({**first, "_id": ObjectId()})
+    await documents.insert_one({**first, "_id": ObjectId(), "user": "Olga"})
     other = {"number": Int64(2), "basket": ObjectId(), "key": "8a0d"}
-    await collection.insert_one({**first, "_id": ObjectId(), **{f: v for f, v in other.items() if f in key}})
+    await documents.insert_one({**first, "_id": ObjectId(), **{f: v for f, v in other.items() if f in key}})
 
 
 async def test_positions_are_found_by_an_index_and_may_meet(shop: None) -> None:
     """One lookup tells whether an archive is whole; a move that broke off, or a function of before, fails nothing."""
-    archive = mongo.collection("billing", "deposits")
+    archive = collection("billing", "deposits")
     for key, position in (("a", {"position": Int64(1)}), ("b", {"position": Int64(1)}), ("c", {}), ("d", {})):
         await archive.insert_one({"user": "Pavel", **DEPOSIT, "key": key, **position})
     plan = await archive.find({"user": "Pavel", "position": Int64(1)}).explain()
@@ -294,12 +294,9 @@ async def described() -> dict[str, Any]:
     """Return all collections with their options, indexes and documents."""
     return {
         f"{wanted.service}.{wanted.name}": (
-            [
-                listed
-                async for listed in await mongo.database(wanted.service).list_collections(filter={"name": wanted.name})
-            ],
-            await mongo.collection(wanted.service, wanted.name).index_information(),
-            await mongo.collection(wanted.service, wanted.name).find().to_list(),
+            [listed async for listed in await database(wanted.service).list_collections(filter={"name": wanted.name})],
+            await collection(wanted.service, wanted.name).index_information(),
+            await collection(wanted.service, wanted.name).find().to_list(),
         )
         for wanted in COLLECTIONS
     }
@@ -311,7 +308,7 @@ async def test_a_second_setup_keeps_everything_and_changes_nothing(changes: Chan
     await setup()
     assert len(changes.sent) == len(COLLECTIONS) + sum(len(wanted.indexes) for wanted in COLLECTIONS)
     for (service, name), document in VALID.items():
-        await mongo.collection(service, name).insert_one(dict(document))
+        await collection(service, name).insert_one(dict(document))
     before = await described()
     changes.sent.clear()
     await setup()
@@ -324,37 +321,37 @@ async def test_a_second_setup_keeps_everything_and_changes_nothing(changes: Chan
 async def test_a_validator_of_before_is_brought_up_to_date(changes: Changes) -> None:
     """Whatever an older version, or a hand, made of it; nothing else is touched."""
     await setup()
-    database = mongo.database("billing")
-    await database.command("collMod", "users", validator={"balance": {"$gte": 0}})
-    await database.command("collMod", "deposits", validationAction="warn")
-    await database.command("collMod", "paid_baskets", validationLevel="off")
+    billing = database("billing")
+    await billing.command("collMod", "users", validator={"balance": {"$gte": 0}})
+    await billing.command("collMod", "deposits", validationAction="warn")
+    await billing.command("collMod", "paid_baskets", validationLevel="off")
     changes.sent.clear()
     await setup()
     assert sorted(changes.sent) == ["collMod deposits", "collMod paid_baskets", "collMod users"]
     for name in ("users", "deposits", "paid_baskets"):
         with pytest.raises(WriteError):
-            await mongo.collection("billing", name).insert_one({"_id": 1, "balance": 1})
+            await collection("billing", name).insert_one({"_id": 1, "balance": 1})
 
 
 @pytest.mark.usefixtures("empty")
 async def test_only_the_services_named_are_set_up() -> None:
     """Each may have its MongoDB, and its own user at it."""
     await setup(("notify",))
-    assert await mongo.database("orders").list_collection_names() == []
-    assert await mongo.database("billing").list_collection_names() == []
-    assert sorted(await mongo.database("notify").list_collection_names()) == ["meta", "notifications"]
+    assert await database("orders").list_collection_names() == []
+    assert await database("billing").list_collection_names() == []
+    assert sorted(await database("notify").list_collection_names()) == ["meta", "notifications"]
 
 
 @pytest.mark.usefixtures("empty")
-async def test_eight_setups_at_once_all_succeed() -> None:
+async def test_eight_setups_at_once_all_succeed(configure: Callable[..., None]) -> None:
     """Each finds made what another one made between its look and its try."""
     for _ in range(5):
         for service in SERVICES:
-            await mongo.client().drop_database(service)
+            await client().drop_database(service)
         await asyncio.gather(*(setup() for _ in range(8)))
         for service in SERVICES:
             assert await readiness.problem(service, 5) is None
-        readiness.forget()
+        configure()
 
 
 @pytest.fixture
@@ -363,8 +360,8 @@ async def writing() -> AsyncIterator[None]:
 
     async def write(service: str, name: str) -> None:
         with suppress(PyMongoError):  # the database is dropped, or the validator there
-            await mongo.collection(service, name).insert_one({**VALID[service, name], "_id": ObjectId(), "user": "x"})
-            await mongo.collection(service, name).delete_many({"user": "x"})
+            await collection(service, name).insert_one({**VALID[service, name], "_id": ObjectId(), "user": "x"})
+            await collection(service, name).delete_many({"user": "x"})
 
     async def for_ever(service: str, name: str) -> None:
         while True:
@@ -383,7 +380,7 @@ async def test_setup_succeeds_beside_functions() -> None:
     """Their first writes make collections without validators, before setup, in the middle of it, and after."""
     for _ in range(8):
         for service in SERVICES:
-            await mongo.client().drop_database(service)
+            await client().drop_database(service)
         await setup()
 
 
@@ -392,26 +389,28 @@ async def test_setup_succeeds_beside_functions() -> None:
 async def test_what_passes_is_tried_again(code: int) -> None:
     """Each refusal that comes from what somebody else is doing at this moment."""
     fail = {"failCommands": ["create", "createIndexes"], "errorCode": code, "appName": "shop.setup"}
-    await mongo.client().admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": fail})
+    await client().admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": fail})
     await setup(("orders",))
     assert await readiness.problem("orders", 5) is None
 
 
 @pytest.mark.usefixtures("empty")
-async def test_what_does_not_pass_ends_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_does_not_pass_ends_and_says_where(
+    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
+) -> None:
     """Tries are bounded; what is no matter of time is not tried again at all."""
     monkeypatch.setattr(making, "_FIRST_WAIT_S", 0.0001)
     monkeypatch.setattr(making, "_LONGEST_WAIT_S", 0.001)
     for code, tries in ((112, making._TRIES), (13, 1)):
         fail = {"failCommands": ["createIndexes"], "errorCode": code, "appName": "shop.setup"}
         point = {"configureFailPoint": "failCommand", "mode": {"times": tries}, "data": fail}
-        await mongo.client().admin.command(point)
+        await client().admin.command(point)
         with pytest.raises(NotSetUp, match=r"orders\.baskets has no index user_number"):
             await setup(("orders",))
         assert await readiness.problem("orders", 5) is not None
         await setup(("orders",))
-        await mongo.collection("orders", "baskets").drop_indexes()
-        readiness.forget()
+        await collection("orders", "baskets").drop_indexes()
+        configure()
 
 
 # --- when something is wrong -----------------------------------------------------------------------------------------
@@ -433,7 +432,7 @@ async def test_duplicates_are_named_and_everything_else_is_set_up() -> None:
     """The user, the number and each of the baskets; billing and notify, and the other index, are not left out."""
     twice = [basket(3), basket(3, status="ordered", attempt=Int64(1), sum=Int64(10))]
     fine = [basket(1), basket(2), basket(3, user="Olga")]
-    await mongo.collection("orders", "baskets").insert_many([*fine, *twice])
+    await collection("orders", "baskets").insert_many([*fine, *twice])
     with pytest.raises(NotSetUp) as refused:
         await setup()
     assert str(refused.value) == (
@@ -452,7 +451,7 @@ async def test_duplicates_are_named_and_everything_else_is_set_up() -> None:
 @pytest.mark.usefixtures("empty")
 async def test_many_duplicates_are_not_all_named() -> None:
     """The first twenty, and that there are more."""
-    await mongo.collection("orders", "baskets").insert_many(basket(1, user=f"{n // 2:03}") for n in range(100))
+    await collection("orders", "baskets").insert_many(basket(1, user=f"{n // 2:03}") for n in range(100))
     with pytest.raises(NotSetUp) as refused:
         await setup()
     lines = str(refused.value).splitlines()
@@ -465,7 +464,7 @@ async def test_many_duplicates_are_not_all_named() -> None:
 @pytest.mark.usefixtures("empty")
 async def test_an_index_with_other_options_is_named() -> None:
     """MongoDB would not change it; setup does not drop what a hand has made."""
-    await mongo.collection("orders", "baskets").create_index([("user", 1), ("number", 1)], name="user_number")
+    await collection("orders", "baskets").create_index([("user", 1), ("number", 1)], name="user_number")
     with pytest.raises(NotSetUp, match=r"orders\.baskets has no index user_number: "):
         await setup()
     assert await readiness.problem("billing", 5) is None
@@ -485,6 +484,6 @@ async def test_each_service_may_have_a_mongodb_of_its_own(
     assert refused.value.problems[0].startswith("billing: 127.0.0.1:9")
     assert await readiness.problem("orders", 5) is None
     assert await readiness.problem("notify", 5) is None
-    assert await mongo.database("billing").list_collection_names() == []
+    assert await database("billing").list_collection_names() == []
     assert "notify.notifications is set up" in caplog.text
     assert "billing." not in caplog.text

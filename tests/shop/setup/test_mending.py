@@ -9,12 +9,13 @@ import pytest
 from bson import Int64, ObjectId
 from pymongo.errors import PyMongoError
 
-from shop import mongo, orders
+from shop import orders
 from shop.errors import NotFound
 from shop.schema.orders_pb2 import OrderRequest
 from shop.setup import mend, mending, setup
 from shop.setup.making import NotSetUp
 from shop.store import readiness
+from shop.store.client import Document, collection
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -24,13 +25,13 @@ AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
 async def insert(status: str = "open", attempt: int = 0, *, user: str = "Pavel", number: int = 1) -> ObjectId:
     """Make a basket, whatever else there is."""
     basket = {"_id": ObjectId(), "user": user, "number": Int64(number), "status": status, "attempt": Int64(attempt)}
-    await mongo.collection("orders", "baskets").insert_one(basket)
+    await collection("orders", "baskets").insert_one(basket)
     return basket["_id"]
 
 
 async def left(user: str = "Pavel") -> list[ObjectId]:
     """Return the ids of a user's baskets."""
-    return [basket["_id"] for basket in await mongo.collection("orders", "baskets").find({"user": user}).to_list()]
+    return [basket["_id"] for basket in await collection("orders", "baskets").find({"user": user}).to_list()]
 
 
 async def test_of_baskets_that_were_never_ordered_the_first_stays() -> None:
@@ -79,13 +80,13 @@ PAID = {"number": Int64(1), "attempt": Int64(1), "sum": Int64(10)}
 async def test_one_that_billing_has_decided_about_stays(where: str) -> None:
     """It was ordered before orders was restored; the money hangs on it though it looks new."""
     new, charged = await insert(), await insert()
-    users = mongo.collection("billing", "users")
+    users = collection("billing", "users")
     if where == "paid_baskets":
         await users.insert_one({"_id": "Pavel", "paid_baskets": [{**PAID, "basket": charged}]})
     elif where == "declined":
         await users.insert_one({"_id": "Pavel", "declined": {**PAID, "basket": charged}})
     else:
-        await mongo.collection("billing", "paid_baskets").insert_one({"user": "Pavel", **PAID, "basket": charged})
+        await collection("billing", "paid_baskets").insert_one({"user": "Pavel", **PAID, "basket": charged})
     assert await mend() == []
     assert await left() == [charged]
     assert new not in await left()
@@ -94,7 +95,7 @@ async def test_one_that_billing_has_decided_about_stays(where: str) -> None:
 async def test_what_another_user_was_charged_for_does_not_count() -> None:
     """Billing is asked about this user."""
     first, second = await insert(), await insert()
-    await mongo.collection("billing", "users").insert_one({"_id": "Olga", "paid_baskets": [{**PAID, "basket": second}]})
+    await collection("billing", "users").insert_one({"_id": "Olga", "paid_baskets": [{**PAID, "basket": second}]})
     assert await mend() == []
     assert await left() == [first]
 
@@ -115,7 +116,7 @@ async def test_a_basket_that_is_ordered_between_the_look_and_the_removal_stays(
     first, second = await insert(), await insert()
     find = mending.find
 
-    async def find_then_order(*args: Any) -> list[list[mongo.Document]]:
+    async def find_then_order(*args: Any) -> list[list[Document]]:
         found = await find(*args)
         if found and args[1] == "baskets":
             await orders.place(OrderRequest(user="Pavel", basket=str(second), sum=10, attempt=1))
@@ -153,7 +154,7 @@ async def test_beside_customers_and_beside_itself_one_basket_stays_and_every_ord
 @pytest.mark.parametrize("name", ["paid_baskets", "deposits"])
 async def test_equal_entries_of_an_archive_become_one(name: str) -> None:
     """Two moves at once inserted each of them; the one that has its position is the one that the account counts."""
-    archive = mongo.collection("billing", name)
+    archive = collection("billing", name)
     entry = {"user": "Pavel", "key": "7f9c", "basket": ObjectId(), "sum": Int64(10), "at": AT}
     await archive.insert_many([{**entry}, {**entry, "position": Int64(1), "through": Int64(10)}, {**entry}])
     await archive.insert_one({**entry, "user": "Olga"})
@@ -164,7 +165,7 @@ async def test_equal_entries_of_an_archive_become_one(name: str) -> None:
 
 async def test_entries_of_an_archive_that_differ_are_for_somebody_to_decide() -> None:
     """One key with two sums: which one counts, the deposits of the account may tell."""
-    archive = mongo.collection("billing", "deposits")
+    archive = collection("billing", "deposits")
     entry = {"user": "Pavel", "key": "7f9c", "sum": Int64(10), "at": AT}
     await archive.insert_many([{**entry}, {**entry, "sum": Int64(11)}])
     (told,) = await mend(("billing",))
@@ -190,7 +191,7 @@ async def test_two_paid_baskets_of_one_number_are_mended_by_hand_as_docs_setup_s
     with pytest.raises(NotSetUp):
         await setup()
     (_,) = await mend()
-    baskets = mongo.collection("orders", "baskets")
+    baskets = collection("orders", "baskets")
     free = 3
     if highest == "open":
         await baskets.update_one({"_id": top, "user": "Pavel"}, {"$set": {"number": Int64(3)}})

@@ -12,12 +12,13 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
-from shop import mongo, orders
+from shop import orders
 from shop.messages import rfc3339
 from shop.setup import restored, restoring, setup
 from shop.setup.restoring import FUNCTIONS, NotRestored
 from shop.state import SERVICES
 from shop.store import readiness
+from shop.store.client import Document, collection, database
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 
 async def stored() -> list[dict[str, Any] | None]:
     """Return what each database says of its epoch."""
-    return [await mongo.collection(service, "meta").find_one({"_id": "epoch"}) for service in SERVICES]
+    return [await collection(service, "meta").find_one({"_id": "epoch"}) for service in SERVICES]
 
 
 async def epochs() -> list[int]:
@@ -39,7 +40,7 @@ async def epochs() -> list[int]:
 async def insert_basket(user: str, status: str, **fields: object) -> ObjectId:
     """Make a basket, due for a resend in an hour if at all."""
     basket = {"_id": ObjectId(), "user": user, "number": Int64(1), "status": status, "attempt": Int64(1), **fields}
-    await mongo.collection("orders", "baskets").insert_one(basket)
+    await collection("orders", "baskets").insert_one(basket)
     return basket["_id"]
 
 
@@ -52,7 +53,7 @@ async def test_it_begins_one_epoch_in_all_three() -> None:
     for each, service in zip(await stored(), SERVICES, strict=True):
         assert each is not None
         assert isinstance(each["epoch"], Int64)
-        await mongo.collection(service, "meta").replace_one({"_id": "epoch"}, each)
+        await collection(service, "meta").replace_one({"_id": "epoch"}, each)
         assert await readiness.ready(service) == readiness.Epoch(began.epoch, began.restored_at)
     assert abs(began.restored_at - datetime.now(UTC)) < timedelta(seconds=10)
 
@@ -70,8 +71,8 @@ async def test_each_run_begins_another_epoch_in_all_three() -> None:
     second = await restored()
     assert second.epoch > first.epoch
     far = Int64(2**60)
-    await mongo.collection("billing", "meta").update_one({"_id": "epoch"}, {"$set": {"epoch": far}})
-    await mongo.collection("notify", "meta").delete_many({})
+    await collection("billing", "meta").update_one({"_id": "epoch"}, {"$set": {"epoch": far}})
+    await collection("notify", "meta").delete_many({})
     assert (await restored()).epoch == far + 1
     assert await epochs() == [far + 1] * 3
 
@@ -81,16 +82,16 @@ async def test_a_backup_that_is_restored_twice_does_not_begin_the_same_epoch_twi
     await setup()
     first = await restored()
     for service in SERVICES:  # as the backup has it
-        await mongo.collection(service, "meta").delete_many({})
+        await collection(service, "meta").delete_many({})
     assert (await restored()).epoch > first.epoch
 
 
 async def test_an_epoch_never_falls() -> None:
     """Not by two runs at once either: one that looked earlier writes later."""
-    database = mongo.database("orders")
-    await restoring._write(database, 7, datetime(2026, 11, 26, tzinfo=UTC))
-    await restoring._write(database, 5, datetime(2026, 11, 25, tzinfo=UTC))
-    meta = await database["meta"].find_one({})
+    orders_database = database("orders")
+    await restoring._write(orders_database, 7, datetime(2026, 11, 26, tzinfo=UTC))
+    await restoring._write(orders_database, 5, datetime(2026, 11, 25, tzinfo=UTC))
+    meta = await orders_database["meta"].find_one({})
     assert meta is not None
     assert meta["epoch"] == 7
 
@@ -104,9 +105,9 @@ async def test_what_is_ordered_is_asked_for_at_once() -> None:
     await insert_basket("Anna", "paid", sum=Int64(10))
     await insert_basket("Igor", "open")
     assert await orders.claim_due() is None
-    before = await mongo.collection("orders", "baskets").find().sort("_id").to_list()
+    before = await collection("orders", "baskets").find().sort("_id").to_list()
     assert (await restored()).asked_again == 2
-    after = await mongo.collection("orders", "baskets").find().sort("_id").to_list()
+    after = await collection("orders", "baskets").find().sort("_id").to_list()
     assert [{**basket, "resend_at": None} for basket in after] == [{**basket, "resend_at": None} for basket in before]
     claimed = [await orders.claim_due() for _ in range(3)]
     assert sorted(event.basket for event in claimed if event) == sorted(map(str, ordered))
@@ -117,19 +118,19 @@ async def test_when_one_cannot_be_read_nothing_is_changed(service: str, configur
     """All three or none; the one that is away is named."""
     await setup()
     basket = await insert_basket("Pavel", "ordered", resend_at=datetime(2027, 1, 1, tzinfo=UTC))
-    before = await mongo.collection("orders", "baskets").find_one({"_id": basket})
+    before = await collection("orders", "baskets").find_one({"_id": basket})
     configure(mongodb_uris={service: AWAY})
     with pytest.raises(NotRestored, match=f"^{service} cannot be read, nothing was changed: 127.0.0.1:9"):
         await restored()
     assert await stored() == [None, None, None]
-    assert await mongo.collection("orders", "baskets").find_one({"_id": basket}) == before
+    assert await collection("orders", "baskets").find_one({"_id": basket}) == before
 
 
 async def test_one_that_breaks_off_says_so_and_the_next_run_makes_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the three databases there is no transaction; a later epoch than its consumer's waits meanwhile."""
     write = restoring._write
 
-    async def breaks_off(database: AsyncDatabase[mongo.Document], epoch: int, restored_at: datetime) -> None:
+    async def breaks_off(database: AsyncDatabase[Document], epoch: int, restored_at: datetime) -> None:
         if database.name == "billing":
             raise OperationFailure("not authorized", 13)
         await write(database, epoch, restored_at)
@@ -151,7 +152,7 @@ async def test_it_says_what_it_found(caplog: pytest.LogCaptureFixture) -> None:
     await setup()
     caplog.clear()
     await insert_basket("Pavel", "ordered", resend_at=datetime(2027, 1, 1, tzinfo=UTC))
-    await mongo.collection("billing", "users").insert_one({"_id": "Pavel", "balance": Int64(0)})
+    await collection("billing", "users").insert_one({"_id": "Pavel", "balance": Int64(0)})
     first = await restored()
     assert caplog.messages == [
         "orders: epoch 0; baskets: 1",
@@ -161,7 +162,7 @@ async def test_it_says_what_it_found(caplog: pytest.LogCaptureFixture) -> None:
         "ordered baskets that are asked for again at once: 1",
     ]
     caplog.clear()
-    await mongo.collection("notify", "meta").delete_many({})
+    await collection("notify", "meta").delete_many({})
     await restored()
     assert caplog.messages[0].startswith(f"orders: epoch {first.epoch} since 20")
     assert "the epochs differ" in caplog.messages[3]

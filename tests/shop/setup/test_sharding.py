@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from shop import mongo
-from shop.process import settings
+from shop.process import process
 from shop.setup import setup, shard
 from shop.setup.databases import Databases
 from shop.setup.sharding import NotSharded
 from shop.state import COLLECTIONS
+from shop.store.client import database
 
 FAILED = OperationFailure("already sharded by something else", 23)
 
@@ -48,11 +48,11 @@ def connect(monkeypatch: pytest.MonkeyPatch, mongos: Mongos) -> None:
     def client(databases: Databases, service: str) -> Mongos:
         return mongos
 
-    def database(databases: Databases, service: str) -> object:
-        return mongo.database(service)
+    def real(databases: Databases, service: str) -> object:
+        return database(service)
 
     monkeypatch.setattr(Databases, "client", client)
-    monkeypatch.setattr(Databases, "__getitem__", database)
+    monkeypatch.setattr(Databases, "__getitem__", real)
 
 
 @pytest.mark.usefixtures("empty")
@@ -79,7 +79,7 @@ async def test_the_databases_are_sharded_by_their_names(
 ) -> None:
     """As the settings rename them."""
     mongos = Mongos()
-    configure(databases={**settings.get().databases, "notify": "told"})
+    configure(databases={**process.current().settings.databases, "notify": "told"})
     connect(monkeypatch, mongos)
     await shard(("notify",))
     assert [value for _, value, _ in mongos.sent] == ["told", "told.notifications"]

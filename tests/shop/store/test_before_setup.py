@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from bson import ObjectId
 
-from shop import mongo
-from shop.emission import sink as sinks
 from shop.setup import setup
 from shop.state import SERVICES
-from shop.store import readiness
+from shop.store.client import client, collection
 from tests.functions.conftest import CONSUMERS
 from tests.support import openapi
 from tests.support.asgi import Answer, call
@@ -50,11 +48,11 @@ async def ask(function: str) -> Answer:
 
 async def nothing_is_there() -> bool:
     """Tell whether no database has anything, a collection that a read would not have made neither."""
-    return not set(SERVICES) & set(await mongo.client().list_database_names())
+    return not set(SERVICES) & set(await client().list_database_names())
 
 
 @pytest.fixture
-async def events(configure: Callable[..., None]) -> AsyncIterator[list[tuple[str, list[tuple[str, str]], bytes]]]:
+async def events(configure: Callable[..., None]) -> list[tuple[str, list[tuple[str, str]], bytes]]:
     """Return the events of an order that was paid elsewhere, each with its consumer; the databases are empty again."""
     await setup()
     async with Sink() as sink:
@@ -68,21 +66,19 @@ async def events(configure: Callable[..., None]) -> AsyncIterator[list[tuple[str
         assert (await call("billing_handler", headers=requested.headers, body=requested.body)).status == 200
         emitted = list(sink.received)
     for service in SERVICES:
-        await mongo.client().drop_database(service)
-    yield [
+        await client().drop_database(service)
+    return [
         (consumer, event.headers, event.body)
         for event in emitted
         for consumer in CONSUMERS[event.header("ce-type") or ""]
     ]
-    await sinks.close()
 
 
 async def test_every_function_answers_503_and_does_nothing(
     events: list[tuple[str, list[tuple[str, str]], bytes]], configure: Callable[..., None]
 ) -> None:
     """The answer says what to run; a health check says the same, so that Knative sends no request at all."""
-    readiness.forget()  # a process that starts after the databases are gone
-    configure(sink="http://127.0.0.1:9/")
+    configure(sink="http://127.0.0.1:9/")  # a process that starts after the databases are gone
     answers = {function: await ask(function) for function in REQUESTS}
     answers |= {consumer: await call(consumer, headers=headers, body=body) for consumer, headers, body in events}
     assert sorted(answers) == sorted(SERVICE)
@@ -126,4 +122,4 @@ async def test_customers_who_come_before_during_and_after_setup_have_one_basket_
     await setup()
     got = await asyncio.gather(*asking)
     assert [len(baskets) for baskets in got] == [1] * len(users)
-    assert await mongo.collection("orders", "baskets").count_documents({}) == len(users)
+    assert await collection("orders", "baskets").count_documents({}) == len(users)

@@ -10,17 +10,21 @@ from bson import Int64
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from shop import billing, mongo, notifications, orders
+from shop import billing, notifications, orders
 from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, NotFound, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
+from shop.store import change
+from shop.store.change import update
+from shop.store.client import DEADLINE_S, Document, collection, deadline
+from shop.store.pipeline import Pipeline
 from tests.support.commands import counted
 
 pytestmark = pytest.mark.usefixtures("shop")
 
-_NOTHING: mongo.Pipeline = [{"$set": {"balance": "$balance"}}]
+_NOTHING: Pipeline = [{"$set": {"balance": "$balance"}}]
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 REQUESTED = PaymentRequested(user="Pavel", basket="a" * 24, number=1, attempt=1, sum=10, ordered_at=NOW)
@@ -51,7 +55,7 @@ async def notify() -> None:
     await notifications.latest("Pavel")
 
 
-async def read_account() -> mongo.Document:
+async def read_account() -> Document:
     return await billing.find_account("Pavel")
 
 
@@ -63,7 +67,7 @@ async def test_no_connection_string_can_weaken_what_an_answer_rests_on(
     configure(array_limits=ArrayLimits(1, 1))  # so that archives are written too
     weak = "&w=1&journal=false&readConcernLevel=local&readPreference=secondaryPreferred&timeoutMS=0"
     async with counted(mongod.uri + weak) as commands:
-        with mongo.deadline():
+        with deadline():
             await work()
     assert commands.sent
     for command in commands.sent:
@@ -72,7 +76,7 @@ async def test_no_connection_string_can_weaken_what_an_answer_rests_on(
             assert command.get("$readPreference", {"mode": "primary"})["mode"] == "primary"
         else:
             assert command["writeConcern"] == {"w": "majority", "j": True}
-        assert 0 < command["maxTimeMS"] <= mongo.DEADLINE_S * 1000
+        assert 0 < command["maxTimeMS"] <= DEADLINE_S * 1000
 
 
 @pytest.mark.parametrize(
@@ -101,37 +105,37 @@ class TestRefusal:
 
     async def test_what_changed_meanwhile_is_looked_at_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The account gets its balance after it was looked at: nothing is refused."""
-        users = mongo.collection("billing", "users")
+        users = collection("billing", "users")
         await users.insert_one({"_id": "Pavel"})
-        monkeypatch.setattr(mongo, "latest", _Raced)
+        monkeypatch.setattr(change, "latest", _Raced)
 
-        def read(stored: mongo.Document | None) -> int:
+        def read(stored: Document | None) -> int:
             if stored is None or "balance" not in stored:
                 raise NotFound("refused")
             return int(stored["balance"])
 
-        assert await mongo.update(users, {"_id": "Pavel"}, _NOTHING, read) == 1
+        assert await update(users, {"_id": "Pavel"}, _NOTHING, read) == 1
 
     async def test_what_never_holds_still_is_tried_again_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It ends, and is no refusal."""
-        users = mongo.collection("billing", "users")
+        users = collection("billing", "users")
         await users.insert_one({"_id": "Pavel"})
-        monkeypatch.setattr(mongo, "latest", _Raced)
+        monkeypatch.setattr(change, "latest", _Raced)
 
-        def refuse(_: mongo.Document | None) -> None:
+        def refuse(_: Document | None) -> None:
             raise NotFound("refused")
 
         with pytest.raises(Unavailable):
-            await mongo.update(users, {"_id": "Pavel"}, _NOTHING, refuse)
+            await update(users, {"_id": "Pavel"}, _NOTHING, refuse)
 
 
 class _Raced:
     """A collection in which somebody writes just before it is looked at."""
 
-    def __init__(self, of: AsyncCollection[mongo.Document]) -> None:
+    def __init__(self, of: AsyncCollection[Document]) -> None:
         self._of = of
 
-    async def find_one(self, key: Mapping[str, object]) -> mongo.Document | None:
+    async def find_one(self, key: Mapping[str, object]) -> Document | None:
         """Write, then look."""
         await self._of.update_one(key, {"$inc": {"balance": Int64(1)}})
         return await self._of.find_one(key)
@@ -139,10 +143,8 @@ class _Raced:
 
 async def test_a_deadline_bounds_all_calls_together(mongod, configure: Callable[..., None]) -> None:
     """Nobody answers: the call ends when the deadline does, not after the driver's thirty seconds."""
-    await mongo.close()
     configure(mongodb_uri="mongodb://127.0.0.1:1/?directConnection=true")
     begun = asyncio.get_running_loop().time()
-    with pytest.raises(PyMongoError), mongo.deadline(0.3):
+    with pytest.raises(PyMongoError), deadline(0.3):
         await orders.current_basket("Pavel")
     assert asyncio.get_running_loop().time() - begun < 5
-    await mongo.close()

@@ -8,11 +8,11 @@ import pytest
 from bson import Int64
 from pymongo.errors import PyMongoError
 
-from shop import mongo
 from shop.errors import Unavailable
 from shop.setup import setup
 from shop.state import SERVICES
 from shop.store import readiness
+from shop.store.client import client, collection, deadline
 from shop.store.readiness import Epoch
 from tests.support.commands import counted
 
@@ -20,7 +20,7 @@ RESTORED_AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
 
 
 async def raise_epoch(service: str, number: int = 1) -> None:
-    await mongo.collection(service, "meta").replace_one(
+    await collection(service, "meta").replace_one(
         {"_id": "epoch"}, {"_id": "epoch", "epoch": Int64(number), "restored_at": RESTORED_AT}, upsert=True
     )
 
@@ -58,7 +58,7 @@ async def test_once_setup_has_run_the_same_process_is_ready() -> None:
 
 @pytest.mark.usefixtures("empty")
 @pytest.mark.parametrize(
-    ("service", "collection", "index"),
+    ("service", "name", "index"),
     [
         ("orders", "baskets", "user_number"),
         ("orders", "baskets", "resend_at_ordered"),
@@ -70,11 +70,11 @@ async def test_once_setup_has_run_the_same_process_is_ready() -> None:
         ("notify", "notifications", "recorded_at"),
     ],
 )
-async def test_each_index_counts(service: str, collection: str, index: str) -> None:
+async def test_each_index_counts(service: str, name: str, index: str) -> None:
     """One that somebody dropped is missed by a process that starts afterwards."""
     await setup()
-    await mongo.collection(service, collection).drop_index(index)
-    with pytest.raises(Unavailable, match=rf"no index {collection}\.{index}\."):
+    await collection(service, name).drop_index(index)
+    with pytest.raises(Unavailable, match=rf"no index {name}\.{index}\."):
         await readiness.ready(service)
 
 
@@ -82,7 +82,7 @@ async def test_each_index_counts(service: str, collection: str, index: str) -> N
 async def test_an_index_that_is_not_unique_is_not_the_index() -> None:
     """The same fields under the same name are not enough; under another name they are."""
     await setup(("orders",))
-    baskets = mongo.collection("orders", "baskets")
+    baskets = collection("orders", "baskets")
     await baskets.drop_index("user_number")
     await baskets.create_index([("user", 1), ("number", 1)], name="user_number")
     assert "baskets.user_number" in str(await readiness.problem("orders", 5))
@@ -94,8 +94,8 @@ async def test_an_index_that_is_not_unique_is_not_the_index() -> None:
 @pytest.mark.usefixtures("empty")
 async def test_an_index_that_is_being_built_is_not_there_yet() -> None:
     """It would refuse nothing: two baskets of one number could be made until it is complete."""
-    point, command = "hangAfterStartingIndexBuild", mongo.client().admin.command
-    await mongo.collection("orders", "baskets").insert_one({"user": "Pavel", "number": Int64(1)})
+    point, command = "hangAfterStartingIndexBuild", client().admin.command
+    await collection("orders", "baskets").insert_one({"user": "Pavel", "number": Int64(1)})
     await command({"configureFailPoint": point, "mode": "alwaysOn"})
     building = asyncio.create_task(setup(("orders",)))
     try:
@@ -108,7 +108,7 @@ async def test_an_index_that_is_being_built_is_not_there_yet() -> None:
 
 
 @pytest.mark.usefixtures("empty")
-async def test_the_epoch_is_the_one_of_the_first_look() -> None:
+async def test_the_epoch_is_the_one_of_the_first_look(configure: Callable[..., None]) -> None:
     """A process that is left over from before a restore goes on saying so; one that starts afterwards says the new."""
     await setup()
     await raise_epoch("orders")
@@ -116,7 +116,7 @@ async def test_the_epoch_is_the_one_of_the_first_look() -> None:
     assert await readiness.ready("billing") == Epoch(0, None)
     await raise_epoch("orders", 2)
     assert (await readiness.ready("orders")).number == 1
-    readiness.forget()
+    configure()
     assert (await readiness.ready("orders")).number == 2
 
 
@@ -143,20 +143,12 @@ async def test_a_ready_process_asks_mongodb_nothing_more() -> None:
         assert len(commands.names) == 2
 
 
-async def test_while_mongodb_is_away_health_is_good_and_requests_are_unknown(
-    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
-) -> None:
+async def test_while_mongodb_is_away_health_is_good_and_requests_are_unknown(configure: Callable[..., None]) -> None:
     """A function starts, and stays ready for Knative, while MongoDB is down; the look does not hold it up."""
-    before = mongo._client
-    monkeypatch.setattr(mongo, "_client", None)
     configure(mongodb_uri="mongodb://127.0.0.1:9/?directConnection=true")
     loop = asyncio.get_running_loop()
     started = loop.time()
-    try:
-        assert await readiness.problem("orders", 0.2) is None
-        assert loop.time() - started < 2
-        with pytest.raises(PyMongoError), mongo.deadline(0.2):
-            await readiness.ready("orders")
-    finally:
-        await mongo.close()
-        mongo._client = before
+    assert await readiness.problem("orders", 0.2) is None
+    assert loop.time() - started < 2
+    with pytest.raises(PyMongoError), deadline(0.2):
+        await readiness.ready("orders")

@@ -1,0 +1,73 @@
+"""Reach MongoDB so that every answer rests on what a failover cannot take back, and no call hangs.
+
+Promise: whatever leads to an answer or an emission was written with majority and journal, or read with majority from
+the primary. Both are set here, in code, so that no connection string can weaken them. A network error, a write-concern
+error or a deadline is never taken for "done" or "not done": it reaches the edge as PyMongoError, and the edge answers
+"later".
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
+
+import pymongo
+from pymongo import AsyncMongoClient, ReadPreference
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from shop.process import process
+
+Document = dict[str, Any]
+
+DEADLINE_S = 5.0
+"""All of one request's calls to MongoDB together: inside the function's 10 s, which is inside Serving's 30 s."""
+
+
+def client() -> AsyncMongoClient[Document]:
+    """Return this process's client, made at the first call: a function starts, and is ready, while MongoDB is down."""
+    return process.current().once(open_client)
+
+
+def open_client() -> AsyncMongoClient[Document]:
+    """Make a client, as this process's settings say: it is the connection pool, so a process has one."""
+    told = process.current().settings
+    return AsyncMongoClient(told.mongodb_uri, appname=told.function, tz_aware=True)
+
+
+def database(service: str) -> AsyncDatabase[Document]:
+    """Return the database of `orders`, `billing` or `notify`, majority and journal set."""
+    return client().get_database(
+        process.current().settings.databases[service],
+        write_concern=WriteConcern(w="majority", j=True),
+        read_concern=ReadConcern("majority"),
+        read_preference=ReadPreference.PRIMARY,
+    )
+
+
+def collection(service: str, name: str) -> AsyncCollection[Document]:
+    """Return a collection of a service's database."""
+    return database(service)[name]
+
+
+def deadline(seconds: float = DEADLINE_S) -> AbstractContextManager[object]:
+    """Bound all calls to MongoDB made inside, together. A nested deadline can only be shorter."""
+    return pymongo.timeout(process.current().limit(seconds))
+
+
+def latest(of: AsyncCollection[Document]) -> AsyncCollection[Document]:
+    """Return the collection for a read of one document that is an answer by itself, with no write to confirm it.
+
+    Majority alone means durable, not latest: a primary that was cut off, and does not know yet that it was replaced,
+    answers from before. A linearizable read first makes sure that it still is the primary.
+    """
+    return of.with_options(read_concern=ReadConcern("linearizable"))
+
+
+@asynccontextmanager
+async def session() -> AsyncIterator[AsyncClientSession]:
+    """Open a causally consistent session: a read in it sees at least what the writes before it saw."""
+    async with client().start_session(causal_consistency=True) as opened:
+        yield opened
