@@ -1,4 +1,4 @@
-"""Charge the customer of an ordered basket, once, or decline for good.
+"""Charge the user of an ordered basket once, or decline for good.
 
 Trigger   PaymentRequested on topic `payments`
 Once per  basket and attempt

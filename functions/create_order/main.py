@@ -1,4 +1,4 @@
-"""Order a basket for a sum, and ask for its payment.
+"""Order a basket for a sum, and request its payment.
 
 Trigger   POST /Order
 Once per  basket and attempt

@@ -1,4 +1,4 @@
-"""Give the user's one unpaid basket, making one if there is none.
+"""Return the user's one unpaid basket, and make it if there is none.
 
 Trigger   GET /GetBasket
 Once per  user and basket number

@@ -1,4 +1,4 @@
-"""Show what became of a basket.
+"""Show the outcome of an order.
 
 Trigger   GET /GetOrder
 """

@@ -1,4 +1,4 @@
-"""Record, and so "send", the notification of a decision.
+"""Store a notification for each decision; nothing is sent outside.
 
 Trigger   PaymentDecided on topic `results`, in a consumer group of its own
 Once per  basket and attempt

@@ -1,4 +1,4 @@
-"""Settle a basket as billing decided.
+"""Settle a basket as billing decided: `paid`, or `open` again.
 
 Trigger   PaymentDecided on topic `results`
 Once per  basket and attempt

@@ -1,4 +1,4 @@
-"""Ask again for the payment of baskets that have been ordered for too long.
+"""Request payment again for baskets that are still `ordered`.
 
 Trigger   PingSource, each minute
 Emits     PaymentRequested on topic `payments`, the same as before
