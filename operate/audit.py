@@ -14,7 +14,7 @@ from operate import payments
 from operate.databases import Document
 from operate.histories import History
 from operate.payments import Payment
-from shop.messages import happened_at
+from shop.messages import TERMS, happened_at, other_term, terms
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
 
 _BY_HAND: Final = "correct it by hand: docs/faults.md, Correct by hand"
@@ -30,7 +30,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "charged, not paid": f"the next order for the same sum is paid by this charge; else {_BY_HAND}",
     "later decision": f"billing refuses the next order of this basket; {_BY_HAND}",
     "lost decline": f"billing refuses the next order of this basket; {_BY_HAND}",
-    "other sum": _BY_HAND,
+    "other terms": _BY_HAND,
     "no basket": f"{_GIVE_BACK}; a decline alone does no harm",
     "two unpaid baskets": "only the later one is answered by GET /GetBasket; remove the other when nobody was charged",
     "contradiction": "nobody is notified twice: tell the customer",
@@ -94,32 +94,35 @@ def problems(history: History, settled_by: datetime, epoch: int) -> Iterator[Pro
 
 
 class Said(NamedTuple):
-    """What a service says became of a basket: in which state it is, since which attempt, for which sum."""
+    """What a service says became of a basket: in which state it is, since which attempt, on which terms."""
 
     status: str
     attempt: int = 0
-    sum: int | None = None
+    terms: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         """Say it in words."""
-        return self.status if self.sum is None else f"{self.status} (attempt {self.attempt}, sum {self.sum})"
+        if self.terms is None:
+            return self.status
+        agreed = "".join(f", {name} {value}" for name, value in self.terms.items())
+        return f"{self.status} (attempt {self.attempt}{agreed})"
 
 
 _NOTHING: Final = Said("nothing")
 _ANY: Final = "any"
 
 _CASES: Final = (
-    # orders says | billing says | billing's attempt, and sum | what is wrong; nothing when empty
+    # orders says | billing says | billing's attempt, and terms | what is wrong; nothing when empty
     ("paid", "paid", "the same", ""),
-    ("paid", "paid", _ANY, "other sum"),
+    ("paid", "paid", _ANY, "other terms"),
     ("paid", _ANY, _ANY, "paid, not charged"),
     ("ordered", "paid", "the same", "not settled"),
     ("ordered", "declined", "the same", "not settled"),
-    ("ordered", "paid", "with another sum", "other sum"),
+    ("ordered", "paid", "on other terms", "other terms"),
     (_ANY, "paid", _ANY, "charged, not paid"),
     ("open", "declined", "the same", ""),
     ("open", "nothing", "the same", ""),  # never ordered
-    (_ANY, "declined", "with another sum", "other sum"),
+    (_ANY, "declined", "on other terms", "other terms"),
     (_ANY, "declined", "later", "later decision"),
     ("ordered", _ANY, "the one before", "undecided"),
     (_ANY, _ANY, _ANY, "lost decline"),
@@ -136,7 +139,7 @@ def _attempt(orders: Said, billing: Said) -> str:
     if billing.attempt > orders.attempt:
         return "later"
     if billing.attempt == orders.attempt:
-        return "the same" if billing.sum == orders.sum else "with another sum"
+        return "the same" if billing.terms == orders.terms else "on other terms"
     return "the one before" if billing.attempt == orders.attempt - 1 else "older"
 
 
@@ -308,9 +311,9 @@ class _Check:
     def _billing(self, basket: ObjectId) -> Said:
         """Return what billing says of a basket: its charge comes before any decline."""
         if charge := self._charges.get(basket):
-            return Said("paid", charge["attempt"], charge["sum"])
+            return _said("paid", charge)
         if self._declined.get("basket") == basket:
-            return Said("declined", self._declined["attempt"], self._declined["sum"])
+            return _said("declined", self._declined)
         return _NOTHING
 
     def _decision(self, basket: ObjectId, attempt: int) -> PaymentDecided | None:
@@ -351,22 +354,22 @@ class _Check:
         decision = self._decision(basket["_id"], attempt)
         wrong = (
             is_over and notification["outcome"] != outcome,
-            is_latest and notification["sum"] != basket["sum"],
+            is_latest and other_term(notification, basket) is not None,
             decision is not None and not tells_of(notification, decision),
         )
         return "contradiction" if any(wrong) else ""
 
     def _notify(self, basket: ObjectId) -> str:
-        found = (
-            Said(each["outcome"], each["attempt"], each["sum"])
-            for each in self._notified.values()
-            if each["basket"] == basket
-        )
+        found = (_said(each["outcome"], each) for each in self._notified.values() if each["basket"] == basket)
         return ", ".join(map(str, sorted(found, key=lambda said: said.attempt))) or str(_NOTHING)
 
 
 def _orders(basket: Document) -> Said:
-    return Said(basket["status"], basket["attempt"], basket.get("sum"))
+    return _said(basket["status"], basket)
+
+
+def _said(status: str, document: Document) -> Said:
+    return Said(status, document["attempt"], {name: document[name] for name in TERMS if name in document} or None)
 
 
 def tells_of(notification: Document, decided: PaymentDecided) -> bool:
@@ -375,7 +378,8 @@ def tells_of(notification: Document, decided: PaymentDecided) -> bool:
     return (
         notification["user"] == decided.user
         and str(notification["basket"]) == decided.basket
-        and (notification["attempt"], notification["sum"]) == (decided.attempt, decided.sum)
+        and notification["attempt"] == decided.attempt
+        and other_term(notification, terms(decided)) is None
         and (notification["outcome"], notification["reason"]) == (outcome, decided.reason)
         and notification["decided_at"] == happened_at(decided)
     )

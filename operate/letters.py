@@ -24,7 +24,7 @@ from operate.epochs import Epoch
 from operate.payments import Payment, payment
 from operate.places import CONSUMERS, DEAD_LETTERS, Places
 from operate.topics import Topics
-from shop.messages import event_id
+from shop.messages import event_id, other_term, terms
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from wire.event import Event, NotAnEventError
 from wire.recording import recorded
@@ -274,7 +274,7 @@ def _is_decided(requested: PaymentRequested, decision: Document | None) -> bool:
     if requested.attempt < decision["attempt"]:
         # Asked for after a restore, decided before it: then orders is older than billing, and billing refuses.
         return bool(requested.epoch <= decision.get("epoch", 0))
-    return (requested.sum, requested.number) == (decision["sum"], decision["number"])
+    return bool(requested.number == decision["number"]) and other_term(terms(requested), decision) is None
 
 
 def _is_settled(decided: PaymentDecided, basket: Document | None) -> bool:
@@ -283,7 +283,7 @@ def _is_settled(decided: PaymentDecided, basket: Document | None) -> bool:
         return False
     if decided.attempt < basket["attempt"]:
         return True
-    if decided.sum != basket["sum"]:
+    if other_term(terms(decided), basket) is not None:
         return False
     # An outcome of a newer version, which this one does not know, is settled by none of ours.
     return bool(basket["status"] == {PAID: "paid", DECLINED: "open"}.get(decided.outcome))

@@ -19,15 +19,15 @@ MUTANTS = (
     _in(
         "letters",
         "billing's letters heal by any decision of the basket",
-        'return (requested.sum, requested.number) == (decision["sum"], decision["number"])',
+        'return bool(requested.number == decision["number"]) and other_term(terms(requested), decision) is None',
         "return True",
         _LETTERS,
     ),
     _in(
         "letters",
         "a number does not matter to billing",
-        '(requested.sum, requested.number) == (decision["sum"], decision["number"])',
-        'requested.sum == decision["sum"]',
+        'bool(requested.number == decision["number"]) and other_term',
+        "other_term",
         _LETTERS,
     ),
     _in(
@@ -72,7 +72,13 @@ MUTANTS = (
         'return bool(basket["status"] != "ordered")',
         _LETTERS,
     ),
-    _in("letters", "another sum heals", '    if decided.sum != basket["sum"]:\n        return False\n', "", _LETTERS),
+    _in(
+        "letters",
+        "another sum heals",
+        "    if other_term(terms(decided), basket) is not None:\n        return False\n",
+        "",
+        _LETTERS,
+    ),
     _in(
         "letters",
         "any notification heals",

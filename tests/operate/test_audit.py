@@ -6,38 +6,43 @@ import pytest
 
 from operate.audit import REMEDIES, Moved, Said, archive_difference, difference
 
-NOTHING = Said("nothing")
+
+def said(status: str, attempt: int = 0, sum_: int | None = None) -> Said:
+    return Said(status, attempt, None if sum_ is None else {"sum": sum_})
+
+
+NOTHING = said("nothing")
 
 
 @pytest.mark.parametrize(
     ("orders", "billing", "wrong"),
     [
-        (Said("open"), NOTHING, ""),
-        (Said("open", 1, 10), Said("declined", 1, 10), ""),
-        (Said("paid", 1, 10), Said("paid", 1, 10), ""),
-        (Said("ordered", 1, 10), NOTHING, "undecided"),
-        (Said("ordered", 2, 10), Said("declined", 1, 99), "undecided"),
-        (Said("ordered", 1, 10), Said("paid", 1, 10), "not settled"),
-        (Said("ordered", 1, 10), Said("declined", 1, 10), "not settled"),
-        (Said("paid", 1, 10), NOTHING, "paid, not charged"),
-        (Said("paid", 2, 10), Said("declined", 1, 10), "paid, not charged"),
-        (Said("paid", 1, 10), Said("declined", 1, 10), "paid, not charged"),
-        (Said("paid", 1, 10), Said("paid", 1, 11), "other sum"),
-        (Said("paid", 1, 10), Said("paid", 2, 10), "other sum"),
-        (Said("ordered", 1, 10), Said("paid", 1, 11), "other sum"),
-        (Said("ordered", 1, 10), Said("declined", 1, 11), "other sum"),
-        (Said("open", 1, 10), Said("declined", 1, 11), "other sum"),
-        (Said("open"), Said("paid", 1, 10), "charged, not paid"),
-        (Said("open", 1, 10), Said("paid", 1, 10), "charged, not paid"),
-        (Said("ordered", 2, 10), Said("paid", 1, 10), "charged, not paid"),
-        (Said("ordered", 1, 10), Said("paid", 2, 10), "charged, not paid"),
-        (Said("open"), Said("declined", 1, 10), "later decision"),
-        (Said("open", 1, 10), Said("declined", 2, 10), "later decision"),
-        (Said("ordered", 1, 10), Said("declined", 2, 10), "later decision"),
-        (Said("open", 1, 10), NOTHING, "lost decline"),
-        (Said("open", 2, 10), Said("declined", 1, 10), "lost decline"),
-        (Said("ordered", 2, 10), NOTHING, "lost decline"),
-        (Said("ordered", 3, 10), Said("declined", 1, 10), "lost decline"),
+        (said("open"), NOTHING, ""),
+        (said("open", 1, 10), said("declined", 1, 10), ""),
+        (said("paid", 1, 10), said("paid", 1, 10), ""),
+        (said("ordered", 1, 10), NOTHING, "undecided"),
+        (said("ordered", 2, 10), said("declined", 1, 99), "undecided"),
+        (said("ordered", 1, 10), said("paid", 1, 10), "not settled"),
+        (said("ordered", 1, 10), said("declined", 1, 10), "not settled"),
+        (said("paid", 1, 10), NOTHING, "paid, not charged"),
+        (said("paid", 2, 10), said("declined", 1, 10), "paid, not charged"),
+        (said("paid", 1, 10), said("declined", 1, 10), "paid, not charged"),
+        (said("paid", 1, 10), said("paid", 1, 11), "other terms"),
+        (said("paid", 1, 10), said("paid", 2, 10), "other terms"),
+        (said("ordered", 1, 10), said("paid", 1, 11), "other terms"),
+        (said("ordered", 1, 10), said("declined", 1, 11), "other terms"),
+        (said("open", 1, 10), said("declined", 1, 11), "other terms"),
+        (said("open"), said("paid", 1, 10), "charged, not paid"),
+        (said("open", 1, 10), said("paid", 1, 10), "charged, not paid"),
+        (said("ordered", 2, 10), said("paid", 1, 10), "charged, not paid"),
+        (said("ordered", 1, 10), said("paid", 2, 10), "charged, not paid"),
+        (said("open"), said("declined", 1, 10), "later decision"),
+        (said("open", 1, 10), said("declined", 2, 10), "later decision"),
+        (said("ordered", 1, 10), said("declined", 2, 10), "later decision"),
+        (said("open", 1, 10), NOTHING, "lost decline"),
+        (said("open", 2, 10), said("declined", 1, 10), "lost decline"),
+        (said("ordered", 2, 10), NOTHING, "lost decline"),
+        (said("ordered", 3, 10), said("declined", 1, 10), "lost decline"),
     ],
 )
 def test_what_is_wrong_with_two_stories(orders: Said, billing: Said, wrong: str) -> None:
@@ -46,13 +51,12 @@ def test_what_is_wrong_with_two_stories(orders: Said, billing: Said, wrong: str)
 
 
 def test_no_two_stories_go_without_a_verdict_and_no_problem_without_a_remedy() -> None:
-    """Only what is the same of both, attempt and sum included, is fine."""
-    said = [Said(status, attempt, sum_) for attempt in (1, 2, 3) for sum_ in (10, 11) for status in ("open", "paid")]
-    ordered = [Said("ordered", one.attempt, one.sum) for one in said]
-    billing = [Said(s, a, n) for s in ("paid", "declined") for a in (1, 2, 3) for n in (10, 11)]
-    for ours, theirs in itertools.product([Said("open"), *said, *ordered], [NOTHING, *billing]):
+    """Only what is the same of both, attempt and terms included, is fine."""
+    orders = [said(s, a, n) for s in ("open", "paid", "ordered") for a in (1, 2, 3) for n in (10, 11)]
+    billing = [said(s, a, n) for s in ("paid", "declined") for a in (1, 2, 3) for n in (10, 11)]
+    for ours, theirs in itertools.product([said("open"), *orders], [NOTHING, *billing]):
         wrong = difference(ours, theirs)
-        same = (ours.attempt, ours.sum) == (theirs.attempt, theirs.sum)
+        same = (ours.attempt, ours.terms) == (theirs.attempt, theirs.terms)
         settled = {"paid": "paid", "declined": "open", "nothing": "open"}[theirs.status]
         assert (wrong == "") == (same and ours.status == settled), (ours, theirs)
         assert not wrong or REMEDIES[wrong]

@@ -128,7 +128,7 @@ async def notify_of_nothing(user: str) -> None:
     [
         (steal, "balance", False),
         (charge_again, "charged twice", False),
-        (charge_more, "other sum", False),
+        (charge_more, "other terms", False),
         (forget_a_charge, "paid, not charged", False),
         (forget_a_basket, "no basket", False),
         (reopen_a_paid_basket, "charged, not paid", False),
