@@ -1,4 +1,8 @@
-"""Hold the three databases against each other, and against what customers were told. No anomaly is acceptable."""
+"""Hold the three databases against each other, and against what customers were told. No anomaly is acceptable.
+
+Written apart from the code on purpose, and from `operate.audit`: it reads what is stored under the names written here,
+so a mistake in the list of terms, in the statuses or in the types of shop.state shows as an anomaly.
+"""
 
 from collections.abc import Iterator
 

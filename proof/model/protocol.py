@@ -7,6 +7,9 @@ One user is modelled. Every document and every event belongs to one user and no 
 several users are interleavings of histories of one. That holds for restores too: a backup and a restore are steps that
 all users have in common, the epoch is nobody's, and a promise that breaks, breaks for one user. Leave the steps of all
 others out, and what is left is a history of that user alone, with the same restores.
+
+Written apart from the code on purpose: it imports nothing of shop, neither the terms of an order nor the statuses, so a
+mistake in those cannot be in both. What changes the protocol is written here a second time.
 """
 
 from enum import Enum
