@@ -94,7 +94,7 @@ fmt: $(TESTABLE) ## Format the code, and fix what the linter can
 
 lock: $(VENV)/made ## Lock the dependencies of pyproject.toml again, with hashes
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
-	for extras in "functions" "local --extra local" "dev --extra local --extra dev"; do \
+	for extras in "functions" "orders --extra orders" "local --extra local" "dev --extra local --extra dev"; do \
 	  set -- $$extras; file=requirements/$$1.txt; shift; \
 	  $(BIN)/uv pip compile -q pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header -o $$file; \

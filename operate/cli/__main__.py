@@ -4,10 +4,8 @@ from typing import Annotated
 
 import typer
 
-from operate.cli import dead_letters, event, replay, verify
-from operate.cli.options import Surroundings
-from operate.cli.output import Verbs, note
-from operate.places import find
+from operate.cli.output import note
+from operate.cli.verbs import Verbs
 
 app = typer.Typer(
     cls=Verbs,
@@ -54,6 +52,9 @@ def orders(
 
     Exit codes: 0 fine, 1 the check failed, 2 wrong use, or something cannot be reached, 130 interrupted.
     """
+    from operate.cli.options import Surroundings  # here, so that the help waits for none of it
+    from operate.places import find
+
     surroundings: Surroundings = ctx.obj or Surroundings()
     ctx.obj = surroundings.open(
         find(
@@ -66,12 +67,6 @@ def orders(
         ),
         note,
     )
-
-
-app.add_typer(event.app, name="event")
-app.command()(replay.replay)
-app.command()(verify.verify)
-app.add_typer(dead_letters.app, name="dlq")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-import yaml
 
 from operate import epochs
 from operate.cli.options import AllEpochs, Concurrency, DryRun, Json, Rate, To, ToUrl, destination, seconds
@@ -136,6 +135,8 @@ def _wait(running: RunningShop, limit_s: float) -> None:
 def _expectation(file: Path | None) -> Mapping[str, Any]:
     if file is None:
         return {}
+    import yaml
+
     try:
         wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:

@@ -239,7 +239,7 @@ MUTANTS = (
         f"{_WRONG}::test_a_broker_that_cannot_be_one_is_named",
     ),
     _in(
-        "cli/output",
+        "cli/verbs",
         "an option after the verb is none of ours",
         "return first + rest",
         "return args",
@@ -253,7 +253,7 @@ MUTANTS = (
         f"{_WRONG}::test_a_verb_that_was_told_nothing_refuses",
     ),
     _in(
-        "cli/output",
+        "cli/failures",
         "the topology of MongoDB is told",
         'return _NOISE.sub("", str(error))',
         "return str(error)",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from typer import _click as click
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from operate.cli.__main__ import app
@@ -23,8 +24,11 @@ def _helps(command: click.Command, words: str, parent: click.Context | None) -> 
     name = "orders" if parent is None else words.split()[-1]
     context = click.Context(command, info_name=name, parent=parent, max_content_width=_WIDTH, terminal_width=_WIDTH)
     yield words, command.get_help(context)
-    for each, subcommand in getattr(command, "commands", {}).items():
-        yield from _helps(subcommand, f"{words} {each}", context)
+    if isinstance(command, TyperGroup):
+        for each in command.list_commands(context):
+            subcommand = command.get_command(context, each)
+            assert subcommand is not None
+            yield from _helps(subcommand, f"{words} {each}", context)
 
 
 def brought_up_to_date(text: str) -> str:
