@@ -33,6 +33,7 @@ STATES: Final = ("waiting", "healed", "parked", "outdated")
 """Outdated is what was emitted before the databases were restored: its consumer refuses it, whoever sends it."""
 
 _AT_ONCE: Final = 500  # ids in one query
+_ERROR: Final = re.compile(r"([a-z]+(?:_[a-z]+)+): ")  # any code, those of newer functions too
 _VARYING: Final = re.compile(r"\b[0-9a-f]{24}\b|\d+|'[^']*'")
 
 
@@ -140,9 +141,15 @@ class Letter:
         return self.consumer, *(self.event.text(name) for name in ("source", "id", "type")), self.event.data
 
     @property
+    def error(self) -> str:
+        """Return the code that the reason begins with; empty for one that has none."""
+        found = _ERROR.match(self.reason)
+        return found[1] if found else ""
+
+    @property
     def kind(self) -> str:
-        """Return the reason without what differs from letter to letter: ids, numbers and quoted values."""
-        return _VARYING.sub("…", self.reason)
+        """Return the reason without its code and what differs from letter to letter: ids, numbers, quoted values."""
+        return _VARYING.sub("…", self.reason.removeprefix(f"{self.error}: "))
 
     @property
     def place(self) -> str:
@@ -153,6 +160,7 @@ class Letter:
 FIELDS: Final[Mapping[str, Callable[[Letter], str]]] = {
     "consumer": lambda letter: letter.consumer,
     "code": lambda letter: letter.code,
+    "error": lambda letter: letter.error,
     "reason": lambda letter: letter.reason,
     "id": lambda letter: letter.event.text("id"),
     "type": lambda letter: letter.event.text("type"),

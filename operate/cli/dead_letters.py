@@ -54,7 +54,7 @@ def _chosen(found: Iterable[Letter], where: Sequence[str] | None) -> list[Letter
 
 @app.command("list")
 def list_(ctx: typer.Context, where: Where = None, since: Since = None, json: Json = False) -> None:
-    """Group the dead letters by consumer and reason, and count how many have healed since.
+    """Group the dead letters by consumer, error code and reason, and count how many have healed since.
 
     A letter has healed when the database of the consumer that refused it has the event's effect by now, with the same
     content: because resend asked again, or because it was redriven. It is outdated when it was emitted before the
@@ -64,9 +64,9 @@ def list_(ctx: typer.Context, where: Where = None, since: Since = None, json: Js
     Example: orders dlq list --since 1d
     """
     running: RunningShop = ctx.obj
-    groups: dict[tuple[str, str, str], list[Letter]] = {}
+    groups: dict[tuple[str, str, str, str], list[Letter]] = {}
     for letter in _chosen(running.letters(since_ms(since)), where):
-        groups.setdefault((letter.consumer, letter.code, letter.kind), []).append(letter)
+        groups.setdefault((letter.consumer, letter.code, letter.error, letter.kind), []).append(letter)
     rows = [_group(*key, group) for key, group in sorted(groups.items(), key=lambda item: -len(item[1]))]
     if json:
         show_json(rows)
@@ -76,7 +76,7 @@ def list_(ctx: typer.Context, where: Where = None, since: Since = None, json: Js
         show_lines(["no dead letters"])
 
 
-def _group(consumer: str, code: str, kind: str, group: list[Letter]) -> dict[str, Any]:
+def _group(consumer: str, code: str, error: str, kind: str, group: list[Letter]) -> dict[str, Any]:
     states = Counter(letter.state for letter in group)
     return {
         "consumer": consumer,
@@ -84,6 +84,7 @@ def _group(consumer: str, code: str, kind: str, group: list[Letter]) -> dict[str
         "letters": len(group),
         **{state: states[state] for state in letters.STATES},
         "last": rfc3339(max(letter.at for letter in group)),
+        "error": error or "none",
         "reason": kind,
     }
 
@@ -114,6 +115,7 @@ def _described(letter: Letter) -> dict[str, Any]:
         "consumer": letter.consumer,
         "state": letter.state + (f": {said}" if (said := _why(letter)) else ""),
         "code": letter.code or "none",
+        "error": letter.error or "none",
         "reason": letter.reason,
         "at": rfc3339(letter.at),
         "times": letter.times,

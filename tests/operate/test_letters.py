@@ -1,6 +1,7 @@
 """A dead letter has healed when the database of the consumer that refused it says so, and no other one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -226,3 +227,22 @@ async def test_a_letter_of_before_the_restore_of_its_consumers_database_is_outda
     await basket_is("paid")
     await notified()
     assert state(opened, letter(consumer, about(epoch=1))) == "healed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "kind"),
+    [
+        ("other_content: ordered for 11, yet decided for 10", "other_content", "ordered for …, yet decided for …"),
+        (
+            "cannot notify of basket 66b1f0c2a5d3e4f601020304: no template 'v2'",
+            "",
+            "cannot notify of basket …: no template …",
+        ),
+        ("attempt: 9", "", "attempt: …"),
+        ("", "", ""),
+    ],
+)
+def test_a_reason_begins_with_its_code(reason: str, error: str, kind: str) -> None:
+    """Letters are grouped by the code and the rest; older functions told none."""
+    found = replace(letter(NOTIFY, decided()), reason=reason)
+    assert (found.error, found.kind) == (error, kind)
