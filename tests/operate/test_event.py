@@ -107,9 +107,9 @@ async def test_where_to_must_be_said_and_be_there(orders: Orders, file: Path) ->
     """Exit code 2 for no destination, two, an unknown one, one where nobody is, and for no events."""
     write(file, {"specversion": "1.0", "id": "1", "source": "/x", "type": "y"})
     for arguments, why in [
-        ([], "give --to or --to-url"),
-        (["--to", "billing-handler", "--to-url", "http://127.0.0.1:1"], "one of them"),
-        (["--to", "get-user"], "name one of billing-handler"),
+        ([], "exactly one of --to and --to-url"),
+        (["--to", "billing-handler", "--to-url", "http://127.0.0.1:1"], "exactly one of --to and --to-url"),
+        (["--to", "get-user"], "use one of billing-handler"),
         (["--to-url", "http://127.0.0.1:1"], "nobody answers at http://127.0.0.1:1"),
     ]:
         run = await orders("event", "send", file, *arguments)
