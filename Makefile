@@ -26,7 +26,7 @@ option = $(if $($(2)),--$(1)='$($(2))')
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test simulate mutants replay-proof faults check schema fmt lock clean placed
+.PHONY: help run demo bench test simulate mutants replay-proof faults check new schema fmt lock clean placed
 
 help: ## List these targets, and the settings of make run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +83,11 @@ faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30;
 
 bench: $(RUNNABLE) ## Measure orders settled per second, on a stack of its own
 	@$(BIN)/python -m bench.closed_loop
+
+new: $(TESTABLE) ## Make a function that does nothing yet (NAME=refund_order; SERVICE=billing, TOPIC=results)
+	@$(BIN)/python -m new $(call option,name,NAME) $(call option,service,SERVICE) $(call option,topic,TOPIC)
+	@$(PROTOC)
+	@$(OPENAPI)
 
 schema: $(TESTABLE) ## Generate shop/schema, and the schemas of docs/openapi.yaml, from schema/*.proto
 	$(PROTOC)

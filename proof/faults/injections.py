@@ -9,25 +9,14 @@ from proof.faults.replica_set import ReplicaSet
 from proof.faults.system import CONSUMERS, System
 from proof.faults.topics import PAYMENTS
 from proof.faults.waiting import eventually
+from tests.support import functions
 
 Injection = Callable[[System], Awaitable[None]]
 
 _OVERDUE = 5  # requests for payment that a delay of the source lets gather
 _STALL_S = 6  # longer than a function waits for MongoDB
 
-FUNCTIONS = (
-    "create-user",
-    "deposit-cash",
-    "get-user",
-    "get-basket",
-    "create-order",
-    "get-order",
-    "billing-handler",
-    "order-handler",
-    "notify-handler",
-    "list-notify",
-    "resend-orders",
-)
+FUNCTIONS = tuple(function.deployed for function in functions.FUNCTIONS.values())
 
 
 def killed(*parts: str) -> Injection:

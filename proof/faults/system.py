@@ -24,10 +24,11 @@ from proof.faults.replica_set import ReplicaSet
 from proof.faults.topics import DEAD_LETTERS, Record, Topics, record_of
 from proof.faults.waiting import eventually
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from tests.support.functions import triggered
 
 Document = dict[str, Any]
 
-CONSUMERS = ("billing-handler", "order-handler", "notify-handler")
+CONSUMERS = tuple(function.deployed for function in triggered("event").values())
 
 # Small arrays, so that a handful of orders crosses their limit.
 _LIMITS = {"ARRAY_LIMIT": "4", "ARCHIVE_BATCH": "2"}

@@ -23,6 +23,7 @@ from local.servers.kafka import client
 from local.stand_ins.librdkafka import SILENT
 from shop.messages import event_id, happened_at, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
+from tests.support.functions import FUNCTIONS
 
 PAYMENTS, RESULTS, DEAD_LETTERS = "payments", "results", "dead-letters"
 
@@ -219,4 +220,4 @@ def _watermarks(consumer: Consumer, topic: str) -> list[tuple[TopicPartition, tu
 
 
 def _topic_of(group: str) -> str:
-    return PAYMENTS if group == "billing-handler" else RESULTS
+    return FUNCTIONS[group.replace("-", "_")].topic

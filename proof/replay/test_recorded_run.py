@@ -12,10 +12,12 @@ from local.servers.mongodb import Mongod
 from proof.replay.kept import PAYMENTS, RESULTS, load_state
 from shop.store.client import collection
 from tests.operate.command import Orders, Run, hasty, write
+from tests.support.functions import triggered
 from tests.support.processes import shop_serve
 from tests.support.sink import Sink
 
-FUNCTIONS = {"billing_handler": PAYMENTS, "order_handler": RESULTS, "notify_handler": RESULTS}
+RECORDED = {"payments": PAYMENTS, "results": RESULTS}
+CONSUMERS = {name: RECORDED[function.topic] for name, function in triggered("event").items()}
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ async def replay(orders: Orders, file: Path, url: str, *options: object) -> Run:
     return await orders("replay", file, "--to-url", url, "--wait", "0s", "--resend-paused", *options)
 
 
-@pytest.mark.parametrize(("name", "file"), FUNCTIONS.items())
+@pytest.mark.parametrize(("name", "file"), CONSUMERS.items())
 async def test_the_recorded_run_changes_nothing(orders: Orders, mongod: Mongod, name: str, file: Path) -> None:
     """Twice, in any order, with drops and doubles: each document stays as it is, byte for byte."""
     async with function(name, mongod) as url:
@@ -64,7 +66,7 @@ async def test_a_bug_is_a_difference_that_a_person_understands(
 ) -> None:
     """Exit code 1, the document, what it amounts to, and each field before and after."""
     async with function(name, mongod, MUTANT=bug, FUNCTION_SOURCE="proof/replay/mutated.py") as url:
-        run = await replay(orders, FUNCTIONS[name], url, "--twice", "--shuffle", "--seed", 1, "--expect-noop")
+        run = await replay(orders, CONSUMERS[name], url, "--twice", "--shuffle", "--seed", 1, "--expect-noop")
     assert run.code == 1
     assert re.search(
         rf"(billing\.users Павел \d+|orders\.baskets [0-9a-f]{{24}} of Павел \d+): .*{difference}", run.out

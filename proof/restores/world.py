@@ -19,9 +19,10 @@ from bson import json_util
 from shop.process import process
 from shop.state import COLLECTIONS, SERVICES
 from shop.store.client import client
-from tests.functions.conftest import CONSUMERS, Client
+from tests.functions.conftest import Client
 from tests.operate.command import Orders, Run
 from tests.support.asgi import Answer, call
+from tests.support.functions import consumers
 from tests.support.sink import Received
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ class World:
     async def bring(self, event: Received) -> list[Answer]:
         """Deliver one event to its consumers; what one of them refuses goes to the dead letters."""
         answers = []
-        for consumer in CONSUMERS[event.header("ce-type") or ""]:
+        for consumer in consumers(event.header("ce-type") or ""):
             answer = await call(consumer, headers=event.headers, body=event.body)
             if answer.status == 422:
                 self.letters.append(Letter(consumer, event.header("ce-id") or "", answer.text))

@@ -35,6 +35,7 @@ from shop.process.settings import ArrayLimits, Settings
 from shop.state import SERVICES
 from shop.store.client import Document, open_client
 from shop.store.readiness import Epoch, Known
+from tests.support import functions
 
 Function = Callable[[Request], Awaitable[Response]]
 
@@ -364,19 +365,10 @@ class _Note(logging.Handler):
 # --- the processes ---------------------------------------------------------------------------------------------------
 
 FUNCTIONS: Mapping[str, int] = {
-    "create_user": 1,
-    "deposit_cash": 2,
-    "get_user": 1,
-    "get_basket": 1,
-    "create_order": 2,
-    "get_order": 1,
-    "billing_handler": 2,
-    "order_handler": 1,
-    "notify_handler": 1,
-    "list_notify": 1,
-    "resend_orders": 2,
+    name: 2 if function.emits or "ARRAY_LIMIT" in function.environment else 1
+    for name, function in functions.FUNCTIONS.items()
 }
-"""The functions, and how many processes run each: two where a rollout's two settings, or two ticks, may meet."""
+"""How many processes run each function: two where a rollout's two settings, or two ticks, may meet."""
 
 Fleet = Mapping[str, list[Instance]]
 

@@ -26,9 +26,9 @@ from proof.simulation.workload import Call, Workload
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from shop.store.readiness import Epoch
+from tests.support.functions import consumers
 
 _KINDS = {kind.DESCRIPTOR.full_name: kind for kind in (PaymentRequested, PaymentDecided)}
-_CONSUMERS = {PaymentRequested: ("billing_handler",), PaymentDecided: ("order_handler", "notify_handler")}
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -415,7 +415,7 @@ class World:
         self._deliver_to_all(record)
 
     def _deliver_to_all(self, record: Record) -> None:
-        for function in _CONSUMERS[type(record.event)]:
+        for function in consumers(type(record.event)):
             self._will_deliver(function, record)
 
     def _will_deliver(self, function: str, record: Record, tries: int = 0) -> None:

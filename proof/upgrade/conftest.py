@@ -11,7 +11,8 @@ from local.ports import Ports
 from local.servers.mongodb import Mongod
 from proof.upgrade.kept import bring_back, refill
 from proof.upgrade.old_code import check_out
-from proof.upgrade.served import FUNCTIONS, Functions, setup
+from proof.upgrade.served import Functions, setup
+from tests.support.functions import FUNCTIONS
 from tests.support.sink import Sink
 
 

@@ -15,7 +15,8 @@ from uuid import UUID
 import aiohttp
 
 from proof.upgrade.kept import Emitted
-from proof.upgrade.served import CONSUMERS, Answer, Functions
+from proof.upgrade.served import Answer, Functions
+from tests.support.functions import consumers
 
 _CUSTOMERS = 6
 _REPEATED = 0.5
@@ -138,7 +139,7 @@ class Load:
             await asyncio.sleep(after_s)
             await self._until_done(function, lambda to: to.deliver(function, headers, data))
 
-        for function in CONSUMERS[headers["ce-type"]]:
+        for function in consumers(headers["ce-type"]):
             for _ in range(times):
                 after_s = self._random.choice((0, 0, 0.02, 0.3))
                 task = asyncio.create_task(deliver(function, after_s))

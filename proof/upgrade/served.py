@@ -14,15 +14,11 @@ from typing import Any, Self
 import aiohttp
 
 from proof.upgrade.kept import LIMITS, Emitted
+from tests.support.functions import consumers
 from tests.support.processes import ROOT, Process, serving
 from tests.support.sink import Sink
 from wire.event import Event
 
-FUNCTIONS = tuple(sorted(folder.parent.name for folder in (ROOT / "functions").glob("*/main.py")))
-CONSUMERS = {
-    "shop.events.v1.PaymentRequested": ("billing_handler",),
-    "shop.events.v1.PaymentDecided": ("order_handler", "notify_handler"),
-}
 TICK = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/ping", "ce-type": "dev.knative.sources.ping"}
 """The headers of what a PingSource sends."""
 
@@ -128,7 +124,7 @@ class Functions:
         refused = []
         while events := self.emitted():
             for headers, data in events:
-                for consumer in CONSUMERS[headers["ce-type"]]:
+                for consumer in consumers(headers["ce-type"]):
                     first, second = [await self.deliver_until_done(consumer, headers, data) for _ in range(2)]
                     assert first.status == second.status
                     refused += [] if first.status == 200 else [first]
@@ -160,7 +156,7 @@ class Functions:
             for headers, data in self.emitted():
                 assert (await decided_by.deliver("billing_handler", headers, data)).status == 200
             for headers, data in decided_by.emitted():
-                for consumer in CONSUMERS[headers["ce-type"]]:
+                for consumer in consumers(headers["ce-type"]):
                     assert (await self.deliver(consumer, headers, data)).status == 200
         assert await self.settle() == []
         return str((await self.call("get_order", "GET", "/GetOrder", order)).json["message"])

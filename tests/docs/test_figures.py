@@ -19,7 +19,7 @@ from shop import orders, serve
 from shop.edge import handling
 from shop.emission import sink
 from shop.store.client import DEADLINE_S
-from tests.knative.documents import delivery, documents, waits_s
+from tests.support.manifests import delivery, documents, waits_s
 from wire.delivery import duration_s
 
 ROOT = Path(__file__).parents[2]

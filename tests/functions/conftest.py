@@ -13,12 +13,8 @@ from shop.setup import COLLECTIONS
 from shop.store.client import collection
 from tests.support import openapi
 from tests.support.asgi import Answer, call
-from tests.support.sink import Sink
-
-CONSUMERS = {
-    "shop.events.v1.PaymentRequested": ("billing_handler",),
-    "shop.events.v1.PaymentDecided": ("order_handler", "notify_handler"),
-}
+from tests.support.functions import consumers
+from tests.support.sink import Received, Sink
 
 
 @dataclass
@@ -72,11 +68,24 @@ class Client:
         """Return the user's unpaid basket."""
         return str((await self.get("/GetBasket", {"user": user})).json["basket"])
 
+    async def ordered(self, sum_: int = 10) -> dict[str, Received]:
+        """Order the user's basket, have it decided, and return both events by their kinds; neither is delivered on."""
+        basket = await self.basket()
+        assert (await self.post("/Order", {"user": "Pavel", "sum": sum_, "basket": basket})).status == 200
+        (requested,) = self.sink.received
+        assert (await self.bring("billing_handler", requested)).status == 200
+        (_, decided), self.sink.received[:] = self.sink.received, []
+        return {"PaymentRequested": requested, "PaymentDecided": decided}
+
+    async def bring(self, consumer: str, event: Received) -> Answer:
+        """Deliver an event to one of its consumers, as often as the caller likes."""
+        return await call(consumer, headers=event.headers, body=event.body)
+
     async def deliver(self) -> None:
         """Bring what was emitted to its consumers, and what they emit, until nothing is on its way."""
         while self.sink.received:
             event = self.sink.received.pop(0)
-            for consumer in CONSUMERS[event.header("ce-type") or ""]:
+            for consumer in consumers(event.header("ce-type") or ""):
                 assert (await call(consumer, headers=event.headers, body=event.body)).status == 200
 
 

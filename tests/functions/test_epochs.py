@@ -9,15 +9,14 @@ from bson import Int64
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.store.client import collection
 from tests.functions.conftest import Client, everything
-from tests.support.asgi import Answer, call
+from tests.support.asgi import call
+from tests.support.functions import triggered
 from tests.support.sink import Received
 
 RESTORED_AT = datetime(2026, 11, 26, 20, 15, tzinfo=UTC)
 
 CONSUMERS = {
-    "billing_handler": "PaymentRequested",
-    "order_handler": "PaymentDecided",
-    "notify_handler": "PaymentDecided",
+    name: function.label.takes.DESCRIPTOR.name for name, function in triggered("event").items() if function.label.takes
 }
 
 
@@ -39,16 +38,9 @@ async def epochs(shop: None) -> AsyncIterator[None]:
 
 
 async def ordered(client: Client) -> dict[str, Received]:
-    """Order, and return what was emitted up to the decision, by its kind."""
+    """Order what there is money for, and return its events, by their kinds."""
     await client.user(balance=100)
-    await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": await client.basket(), "attempt": 1})
-    (requested,) = client.sink.received
-    assert (await deliver("billing_handler", requested)).status == 200
-    return {"PaymentRequested": requested, "PaymentDecided": client.sink.received[1]}
-
-
-async def deliver(consumer: str, event: Received) -> Answer:
-    return await call(consumer, headers=event.headers, body=event.body)
+    return await client.ordered()
 
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
@@ -57,7 +49,7 @@ async def test_08_an_event_of_before_a_restore_is_refused_and_changes_nothing(cl
     event = (await ordered(client))[CONSUMERS[consumer]]
     await begin(client, 1)
     before = await everything()
-    answer = await deliver(consumer, event)
+    answer = await client.bring(consumer, event)
     assert answer.status == 422
     assert answer.text == ("emitted before the restore of 2026-11-26T20:15:00Z; what is still open is asked for again")
     assert await everything() == before
@@ -72,7 +64,7 @@ async def test_an_event_of_after_a_restore_is_answered_later_by_a_process_of_bef
     event = (await ordered(client))[CONSUMERS[consumer]]
     await begin(client, 1)
     before = await everything()
-    answer = await deliver(consumer, event)
+    answer = await client.bring(consumer, event)
     assert (answer.status, "start another" in answer.text) == (503, True)
     assert await everything() == before
 
@@ -90,7 +82,6 @@ async def test_a_process_stays_in_the_epoch_that_it_began_in(client: Client) -> 
 async def test_what_is_open_after_a_restore_is_paid_in_its_epoch(client: Client) -> None:
     """Asked for again by resend, decided, settled and notified; every event says the epoch, the ids stay."""
     old = await ordered(client)
-    client.sink.received.clear()
     await collection("billing", "users").update_one(
         {"_id": "Pavel"}, {"$set": {"balance": Int64(100), "paid_baskets": []}}
     )  # as it was before the decision
@@ -100,20 +91,20 @@ async def test_what_is_open_after_a_restore_is_paid_in_its_epoch(client: Client)
     (requested,) = client.sink.received
     assert requested.header("ce-id") == old["PaymentRequested"].header("ce-id")
     assert PaymentRequested.FromString(requested.body).epoch == 1
-    assert (await deliver("billing_handler", requested)).status == 200
+    assert (await client.bring("billing_handler", requested)).status == 200
     decided = client.sink.received[1]
     assert PaymentDecided.FromString(decided.body).epoch == 1
     for consumer in ("order_handler", "notify_handler"):
-        assert (await deliver(consumer, old["PaymentDecided"])).status == 422
-        assert (await deliver(consumer, decided)).status == 200
+        assert (await client.bring(consumer, old["PaymentDecided"])).status == 422
+        assert (await client.bring(consumer, decided)).status == 200
     assert await client.balance() == 90
     assert (await client.get("/List", {"user": "Pavel"})).json["log"] == ["user Pavel result true"]
 
 
 async def test_07_an_outcome_that_is_not_known_yet_is_asked_for_later(client: Client) -> None:
     """It went to the dead letters at once, and the notification was lost: a newer producer, during a rollout."""
-    event = PaymentDecided.FromString((await ordered(client))["PaymentDecided"].body)
-    headers = client.sink.received[1].headers
+    decided = (await ordered(client))["PaymentDecided"]
+    event, headers = PaymentDecided.FromString(decided.body), decided.headers
     event.outcome = 7
     for consumer in ("order_handler", "notify_handler"):
         answer = await call(consumer, headers=headers, body=event.SerializeToString())

@@ -11,6 +11,7 @@ from tests.functions.conftest import Client, everything
 from tests.support import openapi
 from tests.support.asgi import call
 from tests.support.commands import counted
+from tests.support.functions import PATHS
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 
@@ -23,7 +24,8 @@ VALID: dict[str, tuple[str, dict[str, object]]] = {
     "/GetOrder": ("GET", {"user": "Pavel", "basket": BASKET}),
     "/List": ("GET", {"user": "Pavel", "limit": 10}),
 }
-"""A request of each path that would change something, or read what is there."""
+VALID |= {path: openapi.example(function) for function, path in PATHS.items() if path not in VALID}
+"""A request of each path that would change something, or read what is there; of a new one, what the document shows."""
 
 TEXTS, WHOLE_NUMBERS = ("user", "basket"), ("sum", "attempt", "limit")
 

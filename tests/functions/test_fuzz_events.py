@@ -21,12 +21,9 @@ from shop.store.client import collection
 from tests.functions.conftest import Client, everything
 from tests.support.asgi import call
 from tests.support.examples import examples
+from tests.support.functions import triggered
 
-TAKES = {
-    "billing_handler": PaymentRequested,
-    "order_handler": PaymentDecided,
-    "notify_handler": PaymentDecided,
-}
+TAKES = {name: function.label.takes for name, function in triggered("event").items()}
 functions = pytest.mark.parametrize("function", TAKES)
 
 TIMEOUT_S = 15

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.knative.documents import Document, documents
+from tests.support.manifests import Document, documents
 
 SCHEMAS = Path(__file__).parent / "schemas"
 

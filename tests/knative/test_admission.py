@@ -5,7 +5,7 @@ import re
 import pytest
 
 from local.stand_ins.schedule import Schedule
-from tests.knative.documents import Document, documents
+from tests.support.manifests import Document, documents
 
 RESERVED_ENV = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "K_SINK", "K_CE_OVERRIDES"}
 DURATION = re.compile(r"PT(\d+)(?:\.\d)?S")  # the dispatcher cuts off what is finer than a tenth of a second

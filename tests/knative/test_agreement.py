@@ -1,26 +1,21 @@
 """The manifests against the code: neither says anything the other does not know."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.knative.documents import BASE, KNATIVE, ROOT, Document, documents
+from shop.messages import TOPICS
+from tests.support.functions import FUNCTIONS, PATHS, triggered
+from tests.support.manifests import BASE, KNATIVE, ROOT, Document, documents
 
 SERVICES = {document.name: document for document in documents("Service")}
-FUNCTIONS = {folder.name: folder for folder in sorted((ROOT / "functions").iterdir()) if (folder / "main.py").exists()}
-LABELS = {name.replace("_", "-"): (folder / "main.py").read_text() for name, folder in FUNCTIONS.items()}
-"""The modules of the functions by Service; their docstrings say what triggers them and what they emit."""
+DEPLOYED = {function.deployed: function for function in FUNCTIONS.values()}
 
 services = pytest.mark.parametrize("document", SERVICES.values(), ids=str)
-
-
-def label(service: str, pattern: str) -> str | None:
-    """Return what the pattern finds in a function's module."""
-    found = re.search(pattern, LABELS[service], re.MULTILINE)
-    return found[1] if found else None
 
 
 def references(kind: str) -> dict[str, str]:
@@ -29,8 +24,9 @@ def references(kind: str) -> dict[str, str]:
 
 
 def test_every_function_has_its_service_and_no_other_is_there() -> None:
-    """One folder, one Service."""
-    assert SERVICES.keys() == LABELS.keys()
+    """One folder, one Service; one decorator that says what it is for."""
+    assert SERVICES.keys() == {folder.parent.name.replace("_", "-") for folder in ROOT.glob("functions/*/main.py")}
+    assert SERVICES.keys() == DEPLOYED.keys()
 
 
 @services
@@ -71,44 +67,49 @@ def test_the_image_is_set_once() -> None:
     assert kustomization["images"] == [{"name": "shop", "newName": "dev.local/shop", "newTag": version}]
 
 
-def test_the_route_leads_each_path_to_the_function_that_names_it() -> None:
-    """The paths are those of the HTTP functions, and all of them are there."""
+def test_the_route_leads_a_path_to_each_function_that_customers_call() -> None:
+    """All of them, and no other, each by its whole path."""
     (route,) = documents("HTTPRoute")
-    paths = {}
     for rule in route.spec["rules"]:
         (match,), (rewrite,) = rule["matches"], rule["filters"]
-        service, _, rest = rewrite["urlRewrite"]["hostname"].partition(".")
         assert match["path"]["type"] == "Exact"
-        assert rest == "shop.svc.cluster.local"
-        paths[service] = match["path"]["value"]
-    triggers = {service: label(service, r"^Trigger   (?:GET|POST) (/\w+)") for service in LABELS}
-    assert paths == {service: path for service, path in triggers.items() if path}
+        assert rewrite["urlRewrite"]["hostname"].partition(".")[2] == "shop.svc.cluster.local"
+    assert PATHS.keys() == triggered("GET", "POST").keys()
 
 
-def test_sources_bring_each_consumer_the_topic_that_it_names() -> None:
-    """A consumer without its source would never hear of an event."""
-    topics = {source.name: tuple(source.spec["topics"]) for source in documents("KafkaSource")}
-    triggers = {service: label(service, r"^Trigger   Payment\w+ on topic `([\w-]+)`") for service in LABELS}
-    assert topics == {service: (topic,) for service, topic in triggers.items() if topic}
+def test_sources_bring_each_consumer_the_topic_of_its_event() -> None:
+    """A consumer without its source would never hear of an event; the event says its topic itself."""
+    topics = {source.name: source.spec["topics"] for source in documents("KafkaSource")}
+    assert topics == {function.deployed: [function.topic] for function in triggered("event").values()}
     assert references("KafkaSource") == {name: name for name in topics}
 
 
-def test_timers_call_the_functions_that_name_them() -> None:
+def test_timers_call_the_functions_that_wait_for_them() -> None:
     """What is triggered by a PingSource has one, of its own name."""
-    timed = [service for service in LABELS if label(service, r"^Trigger   (PingSource)")]
-    assert references("PingSource") == {name: name for name in timed}
+    assert references("PingSource") == {name: name for name in (each.deployed for each in triggered("tick").values())}
 
 
-def test_bindings_lead_to_the_topic_that_the_function_names() -> None:
+def test_bindings_lead_to_the_topic_of_what_the_function_emits() -> None:
     """What emits has its SinkBinding, and nothing else has one."""
     topics = {sink.name: sink.spec["topic"] for sink in documents("KafkaSink")}
     bound = {
         binding.spec["subject"]["name"]: topics[binding.spec["sink"]["ref"]["name"]]
         for binding in documents("SinkBinding")
     }
-    emits = {service: label(service, r"^Emits     \w+ on topic `([\w-]+)`") for service in LABELS}
-    assert bound == {service: topic for service, topic in emits.items() if topic}
-    assert bound.keys() == {service for service in LABELS if "emits=" in LABELS[service]}
+    assert bound == {name: TOPICS[each.label.emits] for name, each in DEPLOYED.items() if each.label.emits}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_module_says_of_itself_is_what_its_decorators_say(name: str) -> None:
+    """Trigger and Emits of the docstring; `Once per` is what tests of the function show."""
+    label, said = FUNCTIONS[name].label, sys.modules[f"functions.{name}.main"].__doc__ or ""
+    trigger = {
+        "event": f"{label.takes and label.takes.DESCRIPTOR.name} on topic `{FUNCTIONS[name].topic}`",
+        "tick": "PingSource, ",
+    }.get(label.trigger, f"{label.trigger} {PATHS.get(name)}")
+    emits = f"{label.emits.DESCRIPTOR.name} on topic `{TOPICS[label.emits]}`" if label.emits else ""
+    assert re.search(rf"^Trigger   {re.escape(trigger)}", said, re.MULTILINE)
+    assert re.findall(r"^Emits     ([^,\n]+)", said, re.MULTILINE) == [emits] * bool(emits)
 
 
 def test_every_topic_is_written_and_read() -> None:
@@ -137,19 +138,18 @@ def test_every_variable_has_a_reader(document: Document) -> None:
 @services
 def test_a_service_has_the_secret_of_its_own_database_alone(document: Document) -> None:
     """Orders, billing and notifications never read each other's databases."""
-    module = label(document.name, r"^from shop import .*\b(orders|billing|notifications)\b")
-    secrets = {
+    secrets = [
         variable["valueFrom"]["secretKeyRef"]["name"]
         for variable in document.container["env"]
         if "value" not in variable
-    }
-    assert secrets == {{"notifications": "notify-mongodb"}.get(str(module), f"{module}-mongodb")}
+    ]
+    assert secrets == [f"{DEPLOYED[document.name].label.service}-mongodb"]
 
 
 @services
 def test_array_limits_are_set_where_arrays_grow(document: Document) -> None:
     """The functions that archive are told when, and no other is."""
-    archives = re.search(r"billing\.(charge|deposit)\(", LABELS[document.name]) is not None
+    archives = document.name in {"billing-handler", "deposit-cash"}
     names = {variable["name"] for variable in document.container["env"]}
     assert ({"ARRAY_LIMIT", "ARCHIVE_BATCH"} <= names) == archives
     assert names - {"ARRAY_LIMIT", "ARCHIVE_BATCH"} == {"FUNCTION_TARGET", "MONGODB_URI"}

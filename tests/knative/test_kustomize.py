@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from shop.doctor.reading import Document, Unreadable, build
-from tests.knative.documents import KNATIVE
+from tests.support.manifests import KNATIVE
 
 COMPONENTS = sorted(file.parent for file in KNATIVE.glob("components/*/kustomization.yaml"))
 SHOP = [KNATIVE / "components" / name for name in ("gateway", "strimzi")]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.knative.documents import Document, documents
 from tests.knative.structure import SCHEMAS, errors, stored, structure, write
+from tests.support.manifests import Document, documents
 
 KINDS = sorted(file.stem for file in SCHEMAS.glob("*.yaml"))
 NOT_CHECKED = {  # kinds without a CRD beside the others

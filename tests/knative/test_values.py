@@ -12,14 +12,15 @@ from shop import orders, serve
 from shop.edge import handling
 from shop.emission import sink
 from shop.store.client import DEADLINE_S
-from tests.knative.documents import Document, delivery, documents, waits_s
+from tests.support.functions import triggered
+from tests.support.manifests import Document, delivery, documents, waits_s
 from wire.delivery import duration_s
 
 services = pytest.mark.parametrize("document", documents("Service"), ids=str)
 sources = pytest.mark.parametrize("document", documents("KafkaSource"), ids=str)
 topics = pytest.mark.parametrize("document", documents("KafkaTopic"), ids=str)
 
-CONSUMERS = {source.name for source in documents("KafkaSource")}
+CONSUMERS = {function.deployed for function in triggered("event").values()}
 ELECTION_S = 12
 """MongoDB elects another primary within 10 s of silence, and the driver notices."""
 

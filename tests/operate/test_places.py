@@ -14,8 +14,8 @@ from local.stack import Stack
 from operate.errors import WrongUse
 from operate.places import CONSUMERS, NotTold, Places, find
 from shop.state import SERVICES
-from tests.knative.documents import documents
 from tests.operate.command import Orders, hasty
+from tests.support.manifests import documents
 from tests.support.stack_fixtures import free
 
 

@@ -12,12 +12,13 @@ from bson import Int64, ObjectId
 from local.servers.mongodb import Mongod
 from shop.schema.events_pb2 import PaymentRequested
 from shop.store.client import collection
-from tests.functions.conftest import CONSUMERS, Client
+from tests.functions.conftest import Client
 from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
 from tests.operate.command import Orders
 from tests.operate.stored import baskets, notifications, users
 from tests.support.asgi import call
+from tests.support.functions import consumers
 from tests.support.sink import Received, Sink
 
 NOW = ("--older-than", "0s", "--grace", "0s")
@@ -42,7 +43,7 @@ class Shop:
         while self.client.sink.received:
             event = self.client.sink.received.pop(0)
             self.delivered.append(event)
-            for consumer in CONSUMERS[event.header("ce-type") or ""]:
+            for consumer in consumers(event.header("ce-type") or ""):
                 answer = await call(consumer, headers=event.headers, body=event.body)
                 assert answer.status == 200, answer.text
 

@@ -27,6 +27,13 @@ def operations() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield path, method.upper(), operation
 
 
+def example(function: str) -> tuple[str, dict[str, Any]]:
+    """Return the method of a function, and the first request that the document shows of it."""
+    ((method, operation),) = [(m, o) for _, m, o in operations() if o["operationId"] == function]
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    return method, dict(next(iter(examples.values()))["value"])
+
+
 def resolve(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a `$ref` leads to, or the item itself."""
     while "$ref" in item:

@@ -3,41 +3,24 @@
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from bson import ObjectId
 
 from shop.setup import setup
 from shop.state import SERVICES
 from shop.store.client import client, collection
-from tests.functions.conftest import CONSUMERS
 from tests.support import openapi
 from tests.support.asgi import Answer, call
+from tests.support.functions import FUNCTIONS, PATHS, consumers, triggered
 from tests.support.sink import Sink
 
 pytestmark = pytest.mark.usefixtures("empty")
 
-BASKET = str(ObjectId())
-
-REQUESTS: dict[str, tuple[str, dict[str, object]]] = {
-    "create_user": ("POST", {"user": "Pavel"}),
-    "deposit_cash": ("POST", {"user": "Pavel", "sum": 100}),
-    "get_user": ("GET", {"user": "Pavel"}),
-    "get_basket": ("GET", {"user": "Pavel"}),
-    "create_order": ("POST", {"user": "Pavel", "sum": 10, "basket": BASKET}),
-    "get_order": ("GET", {"user": "Pavel", "basket": BASKET}),
-    "list_notify": ("GET", {}),
-    "resend_orders": ("POST", {}),
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{function: openapi.example(function) for function in triggered("GET", "POST")},
+    **{function: ("POST", {}) for function in triggered("tick")},
 }
-
-SERVICE = {
-    **dict.fromkeys(("get_basket", "create_order", "get_order", "order_handler", "resend_orders"), "orders"),
-    **dict.fromkeys(("create_user", "deposit_cash", "get_user", "billing_handler"), "billing"),
-    **dict.fromkeys(("notify_handler", "list_notify"), "notify"),
-}
-
-
-PATHS = {operation["operationId"]: path for path, _, operation in openapi.operations()}
 
 
 async def ask(function: str) -> Answer:
@@ -70,7 +53,7 @@ async def events(configure: Callable[..., None]) -> list[tuple[str, list[tuple[s
     return [
         (consumer, event.headers, event.body)
         for event in emitted
-        for consumer in CONSUMERS[event.header("ce-type") or ""]
+        for consumer in consumers(event.header("ce-type") or "")
     ]
 
 
@@ -81,11 +64,11 @@ async def test_every_function_answers_503_and_does_nothing(
     configure(sink="http://127.0.0.1:9/")  # a process that starts after the databases are gone
     answers = {function: await ask(function) for function in REQUESTS}
     answers |= {consumer: await call(consumer, headers=headers, body=body) for consumer, headers, body in events}
-    assert sorted(answers) == sorted(SERVICE)
+    assert answers.keys() == FUNCTIONS.keys()
     for function, answer in answers.items():
         assert answer.status == 503, function
         assert "retry-after" not in answer.headers  # a repeat does not help before somebody has run it
-        assert f"{SERVICE[function]} is not set up" in answer.text
+        assert f"{FUNCTIONS[function].label.service} is not set up" in answer.text
         assert "python -m shop.setup" in answer.text
         if function in PATHS:
             openapi.check_answer(PATHS[function], answer.status, answer.headers, answer.body)

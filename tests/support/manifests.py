@@ -53,6 +53,11 @@ def documents(*kinds: str) -> list[Document]:
     return [document for document in _all() if not kinds or document.kind in kinds]
 
 
+def resources() -> list[str]:
+    """Return the files that the kustomization applies, in its order."""
+    return yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+
+
 def delivery(source: str) -> DeliverySpec:
     """Return how a KafkaSource delivers: the stand-in's reading of it, which recordings of the real one hold."""
     (spec,) = (document.spec["delivery"] for document in documents("KafkaSource") if document.name == source)
