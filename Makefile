@@ -14,11 +14,12 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --pr
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
 
-# Two files at a time, each process with a MongoDB or a stack of its own: tests wait more than they compute.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-# Functions in the tests' own process, on a real MongoDB: a minute. All others run the stack, or parts of it.
-QUICK := tests/functions tests/shop
-OTHERS := $(addprefix --ignore=,$(QUICK))
+# Some files at a time, the slowest first (tests/support/slowest_first.py), each process with a MongoDB or a stack of its own.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+# Functions in the tests' own process, on a real MongoDB: a minute. All others run the stack, or parts of it, and
+# wait more than they compute: three at a time keep two cores busy.
+QUICK := tests/functions tests/shop -n 2
+OTHERS := --ignore=tests/functions --ignore=tests/shop -n 3
 
 # $(call option,seeds,SEEDS): --seeds='5' for SEEDS=5, nothing when there is none. What it may be, the program says.
 option = $(if $($(2)),--$(1)='$($(2))')

@@ -6,6 +6,7 @@ from tests.support.fixtures import configure as configure
 from tests.support.fixtures import databases as databases
 from tests.support.fixtures import mongod as mongod
 from tests.support.fixtures import shop as shop
+from tests.support.slowest_first import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.support.stack_fixtures import stack as stack
 
 # A run in the background of a shell ignores SIGINT, one under nohup SIGHUP, and whatever it starts inherits that.

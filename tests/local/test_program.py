@@ -284,6 +284,7 @@ def test_a_terminal_that_is_closed_stops_make_run_in_order(variables: dict[str, 
         assert left_in_order(variables)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_ctrl_c_stops_make_run_in_order(variables: dict[str, str]) -> None:
     """It goes to make and to the stack alike."""
