@@ -8,14 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from local import eventing, folder, manifests
-from local.eventing import Addresses
+from local import folder, manifests
 from local.folder import ADDRESSES as ADDRESSES
-from local.manifests import Patch, Ref, Service
+from local.manifests import Manifests, Patch, Service
+from local.plan import Plan
 from local.ports import Ports
 from local.servers import envoy, services
 from local.servers.kafka import Kafka, create_topics
@@ -53,7 +52,7 @@ class Stack:
         env_overrides: Mapping[str, Mapping[str, str]] | None = None,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Read the manifests and settle what runs where; nothing is started yet.
+        """Settle what runs where; nothing is started yet.
 
         Args:
             settings: where to listen and to keep data.
@@ -66,73 +65,22 @@ class Stack:
             SettingsError: a part cannot run on this machine, ports are in use, or a stack runs in the folder.
 
         """
-        self.manifests = manifests.read(settings.manifests, patches)
-        self._env_overrides = env_overrides or {}
+        self._plan = plan = _settled(settings, manifests.read(settings.manifests, patches), env_overrides or {})
+        self.manifests, self.folder = plan.manifests, plan.folder
+        self.url, self.host_url = plan.url, plan.host_url
+        self.function_url, self.sink_url = plan.function_url, plan.sink_url
+        self.mongodb_uri, self.kafka_bootstrap_servers = plan.mongodb_uri, plan.kafka_bootstrap_servers
+        self.log_file = plan.log_file
+
         self._show = report
-        self._echo_logs = settings.echo_logs
         self._echoes: list[asyncio.Task[None]] = []
-        self._keepers: dict[str, Keeper] = {}
-
-        self.folder = settings.folder.absolute()
         self._lock: IO[str] | None = None
-        if folder.runs(self.folder):
-            raise SettingsError(self._runs_here(settings))
-
-        ports = Ports()
-        fixed = ports.claim(settings)
-        self._port, sink_port = fixed["PORT"], fixed["SINK_PORT"]
-        # The same as before: a dead letter names the URL of the function that refused it, and is redriven to it.
-        former = self._former_ports()
-        self._ports = {service.name: ports.again(former.get(service.name)) for service in self.manifests.services}
-        self._addresses = Addresses(self._ports, sink_port)
-
-        if settings.mongodb_uri is not None:
-            self.mongodb_uri = settings.mongodb_uri
-        else:
-            mongod = Mongod(self.folder / "mongodb", fixed["MONGODB_PORT"], self.log_file(MONGOD))
-            self.mongodb_uri = mongod.uri
-            self._keep(MONGOD, mongod)
-        if settings.kafka_bootstrap_servers is not None:
-            self.kafka_bootstrap_servers = settings.kafka_bootstrap_servers
-        else:
-            kafka = Kafka(self.folder / "kafka", fixed["KAFKA_PORT"], self.log_file(KAFKA))
-            self.kafka_bootstrap_servers = kafka.bootstrap_servers
-            self._keep(KAFKA, kafka)
-
-        for service in self.manifests.services:
-            self._keep(service.name, self._function(service))
-        sink_config = eventing.kafka_sink(self.manifests, sink_port, self.kafka_bootstrap_servers)
-        source_config = eventing.kafka_source(self.manifests, self._addresses, self.kafka_bootstrap_servers)
-        self._keep(KAFKA_SINK, self._module(KAFKA_SINK, "local.stand_ins.kafka_sink", sink_config))
-        self._keep(KAFKA_SOURCE, self._module(KAFKA_SOURCE, "local.stand_ins.kafka_source", source_config))
-        self._keep(ENVOY, envoy.server(self.manifests, self._ports, self._port, self.folder, self.log_file(ENVOY)))
+        self._keepers = {name: Keeper(name, part, self._report) for name, part in _parts(plan).items()}
         self.pings = {
-            ping.name: PingTimer(ping, self._ports[ping.sink.name], self._report) for ping in self.manifests.pings
+            ping.name: PingTimer(ping, plan.function_ports[ping.sink.name], self._report)
+            for ping in plan.manifests.pings
         }
         """The timers by the names of their PingSources; `await stack.pings["resend-orders"].tick()` ticks now."""
-
-    @property
-    def url(self) -> str:
-        """Where customers call: the ingress."""
-        return f"http://127.0.0.1:{self._port}"
-
-    def host_url(self, service: str) -> str:
-        """Where the ingress serves a public Service by its own host name, on any path."""
-        (namespace,) = (known.namespace for known in self.manifests.services if known.name == service)
-        return f"http://{service}.{namespace}.localhost:{self._port}"
-
-    def function_url(self, service: str) -> str:
-        """Where ingress and sources call a Service, public or not."""
-        return f"http://127.0.0.1:{self._ports[service]}"
-
-    def sink_url(self, name: str) -> str:
-        """Where functions send their events for a KafkaSink."""
-        (namespace,) = (sink.namespace for sink in self.manifests.sinks if sink.name == name)
-        return self._addresses.of(Ref("KafkaSink", namespace, name))
-
-    def log_file(self, part: str) -> Path:
-        """Where the output of a part goes, from the start of the stack on."""
-        return self.folder / folder.LOGS / f"{part}.log"
 
     def pid(self, part: str) -> int:
         """Return the process id of a part.
@@ -181,8 +129,8 @@ class Stack:
         try:
             with folder.usable(self.folder):
                 folder.begin_logs(self.folder)
-                self._tell_addresses()
-            if self._echo_logs:
+                folder.tell_addresses(self.folder, self._plan.addresses())
+            if self._plan.settings.echo_logs:
                 self._echoes = [asyncio.create_task(self._echo(service.name)) for service in self.manifests.services]
             await self._start()
         except BaseException:
@@ -290,43 +238,50 @@ class Stack:
                 else:
                     await asyncio.sleep(_ECHO_INTERVAL_S)
 
-    def _tell_addresses(self) -> None:
-        addresses = {
-            "url": self.url,
-            "mongodb_uri": self.mongodb_uri,
-            "kafka_bootstrap_servers": self.kafka_bootstrap_servers,
-            "sinks": {sink.name: self.sink_url(sink.name) for sink in self.manifests.sinks},
-            "functions": {service.name: self.function_url(service.name) for service in self.manifests.services},
-        }
-        folder.tell_addresses(self.folder, addresses)
 
-    def _former_ports(self) -> dict[str, int]:
-        functions = folder.addresses(self.folder).get("functions", {})
-        return {name: int(url.rpartition(":")[2]) for name, url in functions.items()}
+def _settled(settings: Settings, manifests: Manifests, env_overrides: Mapping[str, Mapping[str, str]]) -> Plan:
+    """Take the ports, and return what runs where.
 
-    def _runs_here(self, settings: Settings) -> str:
-        url = folder.addresses(self.folder).get("url", "about to start")
-        other = {**Ports().instead(settings.ports), "LOCAL_DIR": folder.beside(settings.folder)}
-        return (
-            f"a stack runs here already, in {settings.folder}: {url}\n"
+    A function has the same port as before, for a dead letter names the URL of the function that refused it, and is
+    redriven to it.
+    """
+    home = settings.folder.absolute()
+    ports = Ports()
+    if folder.runs(home):
+        other = {**ports.instead(settings.ports), "LOCAL_DIR": folder.beside(settings.folder)}
+        raise SettingsError(
+            f"a stack runs here already, in {settings.folder}: {folder.addresses(home).get('url', 'about to start')}\n"
             f"Use it, stop it (Ctrl-C where it runs), or run another beside it: {settings.command(other)}"
         )
+    fixed = ports.claim(settings)
+    urls = folder.addresses(home).get("functions", {})
+    former = {name: int(url.rpartition(":")[2]) for name, url in urls.items()}
+    functions = {service.name: ports.again(former.get(service.name)) for service in manifests.services}
+    return Plan(settings, manifests, fixed, functions, env_overrides)
 
-    def _keep(self, name: str, part: Part) -> None:
-        self._keepers[name] = Keeper(name, part, self._report)
 
-    def _function(self, service: Service) -> Server:
-        port = self._ports[service.name]
-        environment = services.environment(service, port, self.mongodb_uri)
-        for binding in self.manifests.bindings:
-            if binding.subject.name == service.name:
-                environment |= services.bound_environment(self._addresses.of(binding.sink))
-        environment |= self._env_overrides.get(service.name, {})
-        return services.server(service, port, environment, self.log_file(service.name))
-
-    def _module(self, part: str, module: str, config: Mapping[str, Any]) -> Server:
-        """Return a process of ours that is told everything in a file, and says when it is ready."""
-        file = self.folder / f"{part}.json"
-        return Server(
-            [sys.executable, "-m", module, file], self.log_file(part), config=(file, json.dumps(config, indent=2))
+def _parts(plan: Plan) -> dict[str, Part]:
+    """Return the processes of a plan, by name; none for a MongoDB or a Kafka that runs elsewhere."""
+    parts: dict[str, Part] = {}
+    if "MONGODB_PORT" in plan.ports:
+        parts[MONGOD] = Mongod(plan.folder / "mongodb", plan.ports["MONGODB_PORT"], plan.log_file(MONGOD))
+    if "KAFKA_PORT" in plan.ports:
+        parts[KAFKA] = Kafka(plan.folder / "kafka", plan.ports["KAFKA_PORT"], plan.log_file(KAFKA))
+    for service in plan.manifests.services:
+        parts[service.name] = services.server(
+            service, plan.function_ports[service.name], plan.environment(service), plan.log_file(service.name)
         )
+    parts[KAFKA_SINK] = _module(plan, KAFKA_SINK, "local.stand_ins.kafka_sink", plan.kafka_sink())
+    parts[KAFKA_SOURCE] = _module(plan, KAFKA_SOURCE, "local.stand_ins.kafka_source", plan.kafka_source())
+    parts[ENVOY] = envoy.server(
+        plan.manifests, plan.function_ports, plan.ports["PORT"], plan.folder, plan.log_file(ENVOY)
+    )
+    return parts
+
+
+def _module(plan: Plan, part: str, module: str, config: Mapping[str, Any]) -> Server:
+    """Return a process of ours that is told everything in a file, and says when it is ready."""
+    file = plan.folder / f"{part}.json"
+    return Server(
+        [sys.executable, "-m", module, file], plan.log_file(part), config=(file, json.dumps(config, indent=2))
+    )

@@ -25,6 +25,11 @@ _MOST_REASONS: Final = 10  # the first is the reason, the others follow from it
 _LONGEST_REASON: Final = 1000  # characters
 
 
+def uri(port: int) -> str:
+    """Return the URI of the replica set of one on this port."""
+    return f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
+
+
 class Mongod(Server):
     """One mongod on 127.0.0.1 with its data in a folder, which a later start finds again, on any port.
 
@@ -34,7 +39,7 @@ class Mongod(Server):
     def __init__(self, folder: Path, port: int, log_file: Path, *, fail_points: bool = False) -> None:
         self._folder = folder
         self._port = port
-        self.uri = f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
+        self.uri = uri(port)
         command: list[str | Path] = [
             *(binary(), "--dbpath", folder, "--replSet", REPLICA_SET),
             *("--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),

@@ -1,0 +1,53 @@
+"""What runs where follows from manifests, settings and ports; no machine is needed to see it."""
+
+from pathlib import Path
+
+import pytest
+
+from local import manifests
+from local.manifests import Ref
+from local.plan import Plan
+from local.settings import Settings
+
+PORTS = {"PORT": 80, "SINK_PORT": 81, "MONGODB_PORT": 82, "KAFKA_PORT": 83}
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """The manifests as they are, each function on a port of its own, and one variable more for billing_handler."""
+    read = manifests.read(Settings.manifests)
+    functions = {service.name: 1000 + number for number, service in enumerate(read.services)}
+    return Plan(Settings(folder=Path("/s")), read, PORTS, functions, {"billing-handler": {"ARRAY_LIMIT": "4"}})
+
+
+def test_a_function_is_told_what_manifest_binding_and_override_say(plan: Plan) -> None:
+    """Its port, its names, the one MongoDB, the sink that it is bound to; an override wins."""
+    environment = {service.name: plan.environment(service) for service in plan.manifests.services}
+    billing = environment["billing-handler"]
+    assert billing["PORT"] == str(plan.function_ports["billing-handler"])
+    assert (billing["K_SERVICE"], billing["K_REVISION"]) == ("billing-handler", "billing-handler-00001")
+    assert billing["MONGODB_URI"] == plan.mongodb_uri == "mongodb://127.0.0.1:82/?replicaSet=shop"
+    assert (billing["K_SINK"], billing["K_CE_OVERRIDES"]) == ("http://127.0.0.1:81/shop/results", "")
+    assert billing["ARRAY_LIMIT"] == "4"
+    assert environment["order-handler"].get("ARRAY_LIMIT") != "4"
+    assert "K_SINK" not in environment["get-basket"]
+
+
+def test_the_stand_ins_are_told_addresses_in_place_of_references(plan: Plan) -> None:
+    """A source knows the function and the dead letters by URL."""
+    (billing,) = (each for each in plan.kafka_source()["sources"] if each["name"] == "billing-handler")
+    assert billing["sink_url"] == plan.address(Ref("Service", "shop", "billing-handler"))
+    assert billing["delivery"]["dead_letter_sink_url"] == plan.sink_url("dead-letters")
+    assert plan.kafka_sink()["port"] == 81
+    assert {plan.kafka_sink()["bootstrap_servers"], plan.kafka_source()["bootstrap_servers"]} == {"127.0.0.1:83"}
+
+
+def test_what_runs_elsewhere_is_used_in_place_of_our_own(plan: Plan) -> None:
+    """The addresses that `orders` reads say so, too."""
+    settings = Settings(mongodb_uri="mongodb://elsewhere", kafka_bootstrap_servers="elsewhere:9092")
+    fixed = {name: PORTS[name] for name in settings.ports}
+    elsewhere = Plan(settings, plan.manifests, fixed, plan.function_ports, {})
+    told = elsewhere.addresses()
+    assert (told["mongodb_uri"], told["kafka_bootstrap_servers"]) == ("mongodb://elsewhere", "elsewhere:9092")
+    assert told["functions"].keys() == plan.function_ports.keys()
+    assert all(elsewhere.environment(each)["MONGODB_URI"] == "mongodb://elsewhere" for each in plan.manifests.services)
