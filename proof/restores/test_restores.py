@@ -11,7 +11,7 @@ import pytest
 from bson import ObjectId
 
 from local.servers.mongodb import Mongod
-from proof.restores.world import USER, Backup, World, blocks, exported
+from proof.restores.world import Backup, World, blocks, exported
 from shop.process import process
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PaymentDecided
@@ -20,6 +20,7 @@ from tests.functions.conftest import Client
 from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
 from tests.support.asgi import call
+from tests.support.market import USER
 from tests.support.processes import shop_serve
 from tests.support.sink import Sink
 

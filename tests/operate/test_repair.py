@@ -1,9 +1,7 @@
 """`orders verify --repair`: what is stored as decided is told again, and nobody is asked about it a second time."""
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -17,8 +15,7 @@ from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
 from tests.operate.command import Orders
 from tests.operate.stored import baskets, notifications, users
-from tests.support.asgi import call
-from tests.support.functions import consumers
+from tests.support.market import Market
 from tests.support.sink import Received, Sink
 
 NOW = ("--older-than", "0s", "--grace", "0s")
@@ -31,59 +28,10 @@ def orders(client: Client, mongod: Mongod, sink: Sink) -> Orders:
     return Orders({"MONGODB_URI": mongod.uri, "SINK_URL": sink.url.replace("payments", "{name}")})
 
 
-class Shop:
-    """Delivers what comes to the sink, notes it, and orders as Pavel."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.delivered: list[Received] = []
-
-    async def deliver(self) -> None:
-        """Bring what was emitted to its consumers, and what they emit, until nothing is on its way."""
-        while self.client.sink.received:
-            event = self.client.sink.received.pop(0)
-            self.delivered.append(event)
-            for consumer in consumers(event.header("ce-type") or ""):
-                answer = await call(consumer, headers=event.headers, body=event.body)
-                assert answer.status == 200, answer.text
-
-    @contextlib.asynccontextmanager
-    async def delivering(self) -> AsyncIterator[list[Received]]:
-        """Deliver while the block runs; give what was delivered in it."""
-        self.delivered.clear()
-        over = asyncio.Event()
-
-        async def deliver() -> None:
-            while not over.is_set():
-                await self.deliver()
-                await asyncio.sleep(0.02)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(deliver())
-            try:
-                yield self.delivered
-            finally:
-                over.set()
-
-    async def order(self, sum_: int) -> str:
-        """Order the basket, and return it; nothing is delivered yet."""
-        answer = await self.client.get("/GetBasket", {"user": "Pavel"})
-        basket, attempt = answer.json["basket"], answer.json["attempt"]
-        order = {"user": "Pavel", "sum": sum_, "basket": basket, "attempt": attempt}
-        assert (await self.client.post("/Order", order)).status == 200
-        return str(basket)
-
-    async def settle(self, sum_: int) -> str:
-        """Order the basket, deliver everything, and return the basket."""
-        basket = await self.order(sum_)
-        await self.deliver()
-        return basket
-
-
 @pytest.fixture
-def pavel(client: Client) -> Shop:
+def pavel(client: Client) -> Market:
     """Return a shop whose customer is Pavel."""
-    return Shop(client)
+    return Market(client)
 
 
 async def unsettle(basket: str) -> None:
@@ -93,7 +41,7 @@ async def unsettle(basket: str) -> None:
 
 
 async def test_repair_never_asks_about_an_attempt_that_orders_has_as_declined(
-    client: Client, pavel: Shop, orders: Orders
+    client: Client, pavel: Market, orders: Orders
 ) -> None:
     """Billing has lost the decline and notify its notification; there is money by now, and it stays where it is."""
     await client.user("Pavel", 10)
@@ -112,12 +60,12 @@ async def test_repair_never_asks_about_an_attempt_that_orders_has_as_declined(
 @pytest.mark.parametrize("sum_", [10, 1000], ids=["paid", "declined"])
 @pytest.mark.parametrize("lost", ["settlement", "notification", "both"])
 async def test_repair_tells_again_what_billing_decided(
-    client: Client, pavel: Shop, orders: Orders, sum_: int, lost: str
+    client: Client, pavel: Market, orders: Orders, sum_: int, lost: str
 ) -> None:
     """One event, the very one that billing emitted; billing is not asked again, and nothing of it changes."""
     await client.user("Pavel", 100)
     basket = await pavel.settle(sum_)
-    emitted = pavel.delivered[-1]
+    emitted = pavel.emitted[-1]
     if lost != "notification":
         await unsettle(basket)
     if lost != "settlement":
@@ -141,7 +89,7 @@ def attributes(event: Received) -> dict[str, str]:
 
 
 async def test_repair_asks_for_the_payment_of_what_is_ordered_and_undecided(
-    client: Client, pavel: Shop, orders: Orders
+    client: Client, pavel: Market, orders: Orders
 ) -> None:
     """The very event of the order, which was lost; it is charged now, for the first time."""
     await client.user("Pavel", 100)
@@ -155,7 +103,7 @@ async def test_repair_asks_for_the_payment_of_what_is_ordered_and_undecided(
     assert await client.balance() == 90
 
 
-async def test_repair_tells_what_is_in_the_archive(client: Client, pavel: Shop, orders: Orders) -> None:
+async def test_repair_tells_what_is_in_the_archive(client: Client, pavel: Market, orders: Orders) -> None:
     """The charge was moved from the account; the notification of it is told from there."""
     await client.user("Pavel", 100)
     basket = await pavel.settle(10)
@@ -171,7 +119,7 @@ async def test_repair_tells_what_is_in_the_archive(client: Client, pavel: Shop, 
     assert (await notifications().find_one({}))["_id"] == f"{basket}.1"
 
 
-async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel: Shop, orders: Orders) -> None:
+async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel: Market, orders: Orders) -> None:
     """After a restore too it is the very event that the functions emit; of an older epoch it would be refused."""
     for service in ("orders", "billing", "notify"):
         epoch = {"_id": "epoch", "epoch": Int64(3), "restored_at": datetime.now(UTC)}
@@ -181,7 +129,7 @@ async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel
     basket = await pavel.settle(10)
     await pavel.order(20)
     lost = client.sink.received.pop()
-    emitted = pavel.delivered[-1]
+    emitted = pavel.emitted[-1]
     await unsettle(basket)
     async with pavel.delivering() as delivered:
         run = await orders(*REPAIR)
@@ -190,7 +138,7 @@ async def test_what_repair_sends_is_of_the_databases_epoch(client: Client, pavel
     assert PaymentRequested.FromString(lost.body).epoch == 3
 
 
-async def test_after_a_repair_the_whole_user_is_looked_at(client: Client, pavel: Shop, orders: Orders) -> None:
+async def test_after_a_repair_the_whole_user_is_looked_at(client: Client, pavel: Market, orders: Orders) -> None:
     """What the event led to is as right as what it was sent for: here the lost order is declined, and so notified.
 
     Meanwhile somebody takes the decline away again, as a restore would. It is told, although it was no problem before.
@@ -215,7 +163,7 @@ async def test_after_a_repair_the_whole_user_is_looked_at(client: Client, pavel:
     assert run.json["repaired"] == 1
 
 
-async def test_repair_writes_no_environment_variable(client: Client, pavel: Shop, orders: Orders) -> None:
+async def test_repair_writes_no_environment_variable(client: Client, pavel: Market, orders: Orders) -> None:
     """Where the sink is, is an argument: what runs beside this goes on emitting to its own."""
     await client.user("Pavel", 100)
     await pavel.order(10)
