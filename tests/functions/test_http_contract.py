@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from jsonschema import ValidationError
@@ -16,6 +15,7 @@ from shop.edge import handling
 from shop.errors import Impossible
 from shop.schema import billing_pb2, notify_pb2, orders_pb2
 from tests.support import openapi
+from tests.support.functions import FUNCTIONS, PATHS, triggered
 
 SCHEMAS: dict[str, Any] = openapi.DOCUMENT["components"]["schemas"]
 MESSAGES: dict[str, type[Message]] = {
@@ -62,25 +62,9 @@ def parameters(operation: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def test_the_documented_paths_are_the_http_functions() -> None:
-    """Each path and method is the trigger in the label of one function, and no function is left out."""
-    triggers = {}
-    for file in sorted((openapi.ROOT / "functions").glob("*/main.py")):
-        for line in file.read_text().splitlines():
-            if line.startswith(("Trigger   GET /", "Trigger   POST /")):
-                _, method, path = line.split()
-                triggers[file.parent.name] = (path, method)
-    assert {function: (path, method) for function, (path, method, _) in OPERATIONS.items()} == triggers
-
-
-def test_the_documented_paths_are_those_of_the_route() -> None:
-    """What the HTTPRoute leads to a function is documented, under the name of that function."""
-    file = openapi.ROOT / "knative" / "components" / "gateway" / "http-route.yaml"
-    (route,) = (document for document in yaml.safe_load_all(file.read_text()) if document["kind"] == "HTTPRoute")
-    routed = {}
-    for rule in route["spec"]["rules"]:
-        hostname = rule["filters"][0]["urlRewrite"]["hostname"]
-        routed[hostname.partition(".")[0].replace("-", "_")] = rule["matches"][0]["path"]["value"]
-    assert {function: path for function, (path, _, _) in OPERATIONS.items()} == routed
+    """Each path and method is that of one function, as its label and the HTTPRoute say; no function is left out."""
+    served = {name: (PATHS[name], each.label.trigger) for name, each in triggered("GET", "POST").items()}
+    assert {function: (path, method) for function, (path, method, _) in OPERATIONS.items()} == served
 
 
 def test_the_schemas_are_those_that_make_schema_writes() -> None:
@@ -124,7 +108,8 @@ def test_an_operation_takes_and_gives_the_messages_of_its_function(function: str
     request = schema_name(operation["requestBody"])
     response = schema_name(operation["responses"]["200"])
     assert response == request.replace("Request", "Response")
-    assert f"@{method.lower()}({request}, {response}" in functions_source(function)
+    label = FUNCTIONS[function].label
+    assert (label.takes, label.answers) == (MESSAGES[request], MESSAGES[response])
     assert set(parameters(operation, "query")) == set(
         MESSAGES[request].DESCRIPTOR.fields_by_name if method == "GET" else ()
     )
