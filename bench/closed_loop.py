@@ -6,7 +6,6 @@ on one machine, in one run, and for nothing else.
 
 import argparse
 import asyncio
-import contextlib
 import math
 import os
 import statistics
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from local.program import Stopped, aside, run, say
+from local.program import Stopped, aside, end_early, run, say
 from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
@@ -105,9 +104,7 @@ def main() -> None:
     except (PartFailedError, SettingsError) as failure:
         sys.exit(f"{failure}")
     except Stopped as stopped:
-        with contextlib.suppress(Stopped):
-            say(f"Stopped: {stopped}. Until then {measurement.figures(until=stopped.at)}")
-        sys.exit(stopped.status)
+        end_early(stopped, f"Until then {measurement.figures(until=stopped.at)}")
 
 
 if __name__ == "__main__":

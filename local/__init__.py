@@ -2,14 +2,14 @@
 
 What stands for what:
 
-    Knative Serving      parts.py, services.py   one process for each Service, started again when it ends
-    its ingress          envoy.py                Envoy, which Kourier runs too; the HTTPRoute's gateway as well
-    SinkBinding          services.py             K_SINK and K_CE_OVERRIDES in the environment
-    KafkaSink            kafka_sink.py           HTTP in, Kafka out, held to what the real receiver did
-    KafkaSource          kafka_source.py         Kafka in, HTTP out, held to what the real dispatcher did
-    PingSource           ping_source.py          a timer
-    Kafka, KafkaTopic    kafka.py                a real broker, and its topics
-    MongoDB, Secrets     mongodb.py              a real mongod, whose address every Secret holds
+    Knative Serving      servers/services.py, parts.py   one process for each Service, started again when it ends
+    its ingress          servers/envoy.py                Envoy, which Kourier runs too; the HTTPRoute's gateway as well
+    SinkBinding          plan.py                         K_SINK and K_CE_OVERRIDES in the environment
+    KafkaSink            stand_ins/kafka_sink.py         HTTP in, Kafka out, held to what the real receiver did
+    KafkaSource          stand_ins/kafka_source.py       Kafka in, HTTP out, held to what the real dispatcher did
+    PingSource           stand_ins/ping_source.py        a timer
+    Kafka, KafkaTopic    servers/kafka.py                a real broker, and its topics
+    MongoDB, Secrets     servers/mongodb.py              a real mongod, whose address every Secret holds
 
 What this hides, so only a cluster can show it:
 

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from local import folder, settings
 from local.manifests import ManifestError
-from local.program import Stopped, aside, run
+from local.program import Stopped, aside, end_early, run
 from local.program import say as _say
 from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
@@ -295,9 +295,7 @@ def main() -> None:
     except (aiohttp.ClientError, KafkaException, UndeliveredError, TimeoutError) as failure:
         sys.exit(f"the stack no longer answers: {failure or type(failure).__name__}")
     except Stopped as stopped:
-        with contextlib.suppress(Stopped):
-            _say(f"\nStopped: {stopped}. {demos[0].report() if demos else 'Nothing was ordered.'}")
-        sys.exit(stopped.status)
+        end_early(stopped, demos[0].report() if demos else "Nothing was ordered.")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,13 @@ def say(line: str) -> None:
         raise Stopped("nobody reads standard output", signal.SIGPIPE) from None
 
 
+def end_early(stopped: Stopped, done: str) -> Never:
+    """Say what was done until then, if anybody still reads, and exit as a signal does."""
+    with contextlib.suppress(Stopped):
+        say(f"Stopped: {stopped}. {done}")
+    sys.exit(stopped.status)
+
+
 class Voice:
     """Standard output for a program that has more to do than to print.
 

@@ -59,9 +59,9 @@ class Settings:
         def elsewhere(name: str) -> str | None:
             value, use = environment.get(name) or None, environment.get(f"USE_{name}") or None
             if use not in (None, "1"):
-                faults.append(f"USE_{name}={use} says neither yes nor no: give 1, or leave it out")
+                faults.append(f"USE_{name}={use} is neither 1 nor unset: give 1, or leave it out")
             elif use is not None and value is None:
-                faults.append(f"USE_{name}=1, yet {name} is not set")
+                faults.append(f"USE_{name}=1, but {name} is not set")
             elif use is None and value is not None:
                 faults.append(
                     f"{name} is set, to {hosts(value)}. Nothing was done there: `make run` writes to it only when "

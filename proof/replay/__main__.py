@@ -6,7 +6,6 @@ functions with one bug each: something does. `--history 200000` measures record,
 
 import argparse
 import asyncio
-import contextlib
 import re
 import shlex
 import sys
@@ -14,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from local.program import Stopped, run, say
+from local.program import Stopped, end_early, run, say
 from local.servers.kafka import ensure_jars
 from local.stack import KAFKA_SINK, KAFKA_SOURCE, Stack
 from proof.replay.history import ORDERS_EACH, write_history
@@ -123,9 +122,7 @@ def main() -> None:
         try:
             sys.exit(1 if run(work, say) else 0)
         except Stopped as stopped:
-            with contextlib.suppress(Stopped):
-                say(f"Stopped: {stopped}. What is above was so; nothing more is proved.")
-            sys.exit(stopped.status)
+            end_early(stopped, "What is above was so; nothing more is proved.")
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def test_a_database_of_somebody_else_is_used_only_when_a_second_setting_says_so(
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"USE_MONGODB_URI": "1"}, "USE_MONGODB_URI=1, yet MONGODB_URI is not set"),
-        ({"USE_MONGODB_URI": "no", "MONGODB_URI": "mongodb://a"}, "USE_MONGODB_URI=no says neither"),
+        ({"USE_MONGODB_URI": "1"}, "USE_MONGODB_URI=1, but MONGODB_URI is not set"),
+        ({"USE_MONGODB_URI": "no", "MONGODB_URI": "mongodb://a"}, "USE_MONGODB_URI=no is neither"),
     ],
 )
 def test_a_second_setting_that_says_nothing_is_named(variables: dict[str, str], said: str) -> None:
