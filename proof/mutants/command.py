@@ -5,6 +5,7 @@ from proof.mutants.mutant import Mutant
 _AUDIT = "tests/operate/test_audit.py"
 _LETTERS = "tests/operate/test_letters.py"
 _REDRIVE = "tests/operate/test_redrive.py"
+_PAYMENTS = "tests/operate/test_payments.py"
 _REPAIR = "tests/operate/test_repair.py"
 _VERIFY = "tests/operate/test_verify.py"
 _DAMAGE = f"{_VERIFY}::test_damage_is_found_and_named"
@@ -253,10 +254,12 @@ MUTANTS = (
         "a request is of epoch 0",
         'basket=basket["_id"], epoch=epoch',
         'basket=basket["_id"], epoch=0',
-        _REPAIR,
+        _PAYMENTS,
     ),
-    _in("payments", "a charge is of epoch 0", "epoch=epoch, **decided)", "epoch=0, **decided)", _REPAIR),
-    _in("payments", "a decline is of epoch 0", "epoch=epoch, outcome=DECLINED)", "epoch=0, outcome=DECLINED)", _REPAIR),
+    _in("payments", "a charge is of epoch 0", "epoch=epoch, **decided)", "epoch=0, **decided)", _PAYMENTS),
+    _in(
+        "payments", "a decline is of epoch 0", "epoch=epoch, outcome=DECLINED)", "epoch=0, outcome=DECLINED)", _PAYMENTS
+    ),
     _in("verify", "a decision is sent to billing", "TOPICS[type(payment)]", '"payments"', _REPAIR),
     _in(
         "payments",
