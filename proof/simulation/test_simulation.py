@@ -58,11 +58,9 @@ async def test_a_bug_is_caught_and_told(running: Simulation) -> None:
     pytest.fail("not caught")
 
 
-async def test_a_run_that_hangs_is_ended_and_told(running: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_that_hangs_is_ended_and_told(running: Simulation) -> None:
     """Where it stood is in the story, and the next run is as good as any."""
-    with monkeypatch.context() as hasty:
-        hasty.setattr("proof.simulation.simulation._MOST_S", 0.01)
-        outcome = await running.run(1)
+    outcome = await running.run(1, most_s=0.01)
     assert outcome.anomaly is not None
     assert outcome.anomaly.startswith("it hangs: ")
     assert outcome.anomaly in await running.story(1, outcome.anomaly)

@@ -1,17 +1,16 @@
 """The databases that 67d5614 left, set up anew, and the functions of today that serve them."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from local.ports import Ports
 from local.servers.mongodb import Mongod
 from proof.upgrade.kept import bring_back, refill
 from proof.upgrade.old_code import check_out
 from proof.upgrade.served import Functions, setup
+from tests.support.fixtures import own_mongod
 from tests.support.functions import FUNCTIONS
 from tests.support.sink import Sink
 
@@ -19,11 +18,8 @@ from tests.support.sink import Sink
 @pytest.fixture(scope="session")
 async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
     """Run a mongod of our own: whole databases come and go in it."""
-    folder: Path = tmp_path_factory.mktemp("mongod")
-    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
-    await server.start()
-    yield server
-    await server.stop()
+    async with own_mongod(tmp_path_factory.mktemp("mongod")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,8 @@ APART = {
 }
 
 NOT_YET = {
-    "proof/simulation/test_simulation.py",
     "tests/functions/test_every_function.py",
     "tests/functions/test_keyless_deposit.py",
-    "tests/knative/test_schemas.py",
     "tests/shop/test_archive.py",
     "tests/shop/edge/test_handling.py",
     "tests/shop/edge/test_events.py",

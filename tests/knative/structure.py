@@ -82,7 +82,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in found]
 
 
-def write(definition: Mapping[str, Any], used: list[Document]) -> None:
+def write(definition: Mapping[str, Any], used: list[Document], folder: Path = SCHEMAS) -> None:
     """Write what is kept of a CustomResourceDefinition: the one version that our manifests use, without its status."""
     spec = definition["spec"]
     kind, group = spec["names"]["kind"], spec["group"]
@@ -96,7 +96,7 @@ def write(definition: Mapping[str, Any], used: list[Document]) -> None:
     schema["properties"].pop("status", None)  # the cluster's to write
     kept = {"apiVersion": api_version, "schema": schema}
     text = yaml.safe_dump(kept, width=120, default_flow_style=None, sort_keys=True)
-    (SCHEMAS / f"{kind}.yaml").write_text(text, encoding="utf-8")
+    (folder / f"{kind}.yaml").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

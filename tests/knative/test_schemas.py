@@ -93,9 +93,8 @@ def test_a_schema_is_structure_only_and_its_origin_is_named(kind: str) -> None:
     assert origin is not None
 
 
-def test_what_is_written_anew_keeps_what_validates(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_anew_keeps_what_validates(tmp_path: Any) -> None:
     """From a whole CRD: the version in use, closed as upstream has it, without its words and its status."""
-    monkeypatch.setattr("tests.knative.structure.SCHEMAS", tmp_path)
     schema = {
         "description": "words",
         "properties": {
@@ -110,7 +109,7 @@ def test_what_is_written_anew_keeps_what_validates(tmp_path: Any, monkeypatch: p
     }
     versions = [{"name": name, "schema": {"openAPIV3Schema": schema}} for name in ("v1beta1", "v1alpha1")]
     spec = {"group": "eventing.knative.dev", "names": {"kind": "KafkaSink"}, "versions": versions}
-    write({"spec": spec}, documents("KafkaSink"))
+    write({"spec": spec}, documents("KafkaSink"), tmp_path)
     assert yaml.safe_load((tmp_path / "KafkaSink.yaml").read_text()) == {
         "apiVersion": "eventing.knative.dev/v1alpha1",
         "schema": {

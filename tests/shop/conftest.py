@@ -1,24 +1,20 @@
 """A MongoDB in which setup was never run, for what comes before it."""
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
-from local.ports import Ports
 from local.servers.mongodb import Mongod
 from shop.state import SERVICES
 from shop.store.client import client
+from tests.support.fixtures import own_mongod
 
 
 @pytest.fixture(scope="package")
 async def empty_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
     """Run a mongod of one's own, with fail points."""
-    folder: Path = tmp_path_factory.mktemp("empty")
-    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
-    await server.start()
-    yield server
-    await server.stop()
+    async with own_mongod(tmp_path_factory.mktemp("empty")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +41,15 @@ async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mong
         return
     folder: Path = tmp_path_factory.mktemp("mongod")
     server = Mongod(folder / "data", Ports().free(), folder / "mongod.log")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def own_mongod(folder: Path) -> AsyncIterator[Mongod]:
+    """Run a mongod of one's own, with fail points."""
+    server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
     await server.stop()
