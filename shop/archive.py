@@ -23,7 +23,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from shop import state
-from shop.errors import Unavailable
+from shop.errors import Code, Unavailable
 from shop.process import process
 from shop.store import client
 from shop.store.client import Document
@@ -143,9 +143,9 @@ class Archive:
             *(self.array, account["_id"], self.moved(account).count, self.moved(account).sum),
         )
         return Unavailable(
+            Code.HISTORY_INCOMPLETE,
             "this user's history is not complete, so it cannot be told whether this was done before; somebody has to "
             "look into it (the log says what to do)",
-            repeat_safe=False,
         )
 
     # --- moving ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from shop.archive import DEPOSITS, PAID_BASKETS, Ahead, Moved
-from shop.errors import Contradiction, Impossible, NotFound, Rejected, Unavailable
+from shop.errors import Code, Contradiction, Impossible, NotFound, Rejected, Unavailable
 from shop.messages import MAX_BALANCE, from_document, other_term, terms
 from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
@@ -75,7 +75,7 @@ async def find_account(user: str) -> Document:
     """Return a user's account. Raises NotFound when there is none."""
     account = await client.latest(_users()).find_one({"_id": user, **_ACCOUNT})
     if account is None:
-        raise NotFound("there is no such user; create it with POST /CreateUser")
+        raise NotFound(Code.UNKNOWN_USER, "there is no such user; create it with POST /CreateUser")
     return account
 
 
@@ -160,10 +160,11 @@ async def decide(requested: PaymentRequested) -> Decision:
                     return Decision(_told(requested, declined, DECLINED), account)
             if await change.is_latest(_users(), {"_id": requested.user}, account):
                 raise Contradiction(
+                    Code.NOT_ITS_TURN,
                     f"attempt {requested.attempt} of basket {basket} was ordered, yet attempt {requested.attempt - 1} "
-                    "was never declined"
+                    "was never declined",
                 )
-    raise Unavailable("this user's account changes faster than it can be read; try again")
+    raise Unavailable(Code.TOO_MANY_UPDATES, "this user's account changes faster than it can be read; try again")
 
 
 def _may_be_archived(requested: PaymentRequested, account: Document) -> bool:
@@ -214,20 +215,23 @@ def _told(requested: PaymentRequested, decided: Document, outcome: Outcome) -> P
         if requested.epoch > decided.get("epoch", 0):
             # After a restore of all databases orders knows every attempt that billing knows.
             raise Contradiction(
+                Code.RESTORED_ALONE,
                 f"attempt {asked} was ordered after a restore, yet attempt {attempt} was decided before it: orders was "
-                "restored from an older backup than billing"
+                "restored from an older backup than billing",
             )
         return None
     if asked > attempt:
-        raise Contradiction(f"attempt {asked} was ordered, yet attempt {attempt} was paid")
+        raise Contradiction(Code.NOT_ITS_TURN, f"attempt {asked} was ordered, yet attempt {attempt} was paid")
     agreed = terms(requested)
     if (term := other_term(agreed, decided)) is not None:
         raise Contradiction(
-            f"attempt {asked} was ordered for {agreed.get(term)}, yet decided for {decided.get(term)} ({term})"
+            Code.OTHER_CONTENT,
+            f"attempt {asked} was ordered for {agreed.get(term)}, yet decided for {decided.get(term)} ({term})",
         )
     if requested.number != decided["number"]:
         raise Contradiction(
-            f"attempt {asked} was ordered as number {requested.number}, yet decided as number {decided['number']}"
+            Code.OTHER_CONTENT,
+            f"attempt {asked} was ordered as number {requested.number}, yet decided as number {decided['number']}",
         )
     is_paid = outcome == PAID
     return from_document(
@@ -281,9 +285,9 @@ async def credit(user: str, sum_: int, key: str | None) -> Deposited:
         if key is not None:
             raise
         raise Unavailable(
+            Code.OUTCOME_UNKNOWN,
             "it is unknown whether the deposit was made; look at GET /GetUser before you repeat it, and send an "
             "Idempotency-Key with each new deposit: with one a repeat is always safe",
-            repeat_safe=False,
         ) from error
 
 
@@ -300,7 +304,7 @@ async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSes
         )
         if before is None:
             if await change.is_latest(_users(), account, None):
-                raise NotFound("there is no such user; create it with POST /CreateUser")
+                raise NotFound(Code.UNKNOWN_USER, "there is no such user; create it with POST /CreateUser")
             continue
         known = _find(before.get("deposits", ()), "key", key)
         if known is None and key is not None and (moved := DEPOSITS.moved(before)) != looked:
@@ -317,16 +321,17 @@ async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSes
         if known is not None:
             if known["sum"] != sum_:
                 raise Contradiction(
+                    Code.KEY_REUSED,
                     f"this Idempotency-Key deposited {known['sum']}, not {sum_}: nothing was added. A deposit keeps "
-                    "its key and its sum whenever it is sent again"
+                    "its key and its sum whenever it is sent again",
                 )
             return Deposited(balance=int(before["balance"]), replayed=True, account=before)
         if before["balance"] + sum_ > MAX_BALANCE:
             if await change.is_latest(_users(), account, before):
-                raise Impossible(f"the balance would pass {MAX_BALANCE}: nothing was added")
+                raise Impossible(Code.BALANCE_FULL, f"the balance would pass {MAX_BALANCE}: nothing was added")
             continue
         return Deposited(balance=before["balance"] + sum_, replayed=False, account=before)
-    raise Unavailable("this user's account changes faster than it can be read; try again")
+    raise Unavailable(Code.TOO_MANY_UPDATES, "this user's account changes faster than it can be read; try again")
 
 
 def _credit_it(sum_: int, key: str | None, looked: Moved) -> Pipeline:

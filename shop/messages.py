@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from shop.errors import Impossible, Malformed, Unavailable
+from shop.errors import Code, Impossible, Malformed, Unavailable
 from shop.schema import billing_pb2, events_pb2, notify_pb2, options_pb2, orders_pb2
 from shop.schema.events_pb2 import DECLINED, OUTCOME_UNSPECIFIED, PAID, PaymentDecided, PaymentRequested
 
@@ -68,15 +68,15 @@ _BASKET = re.compile(r"[0-9a-fA-F]{24}")
 def check_user(user: str) -> None:
     """Refuse a user that is empty, too long, or has characters that an event's attributes or UTF-8 cannot carry."""
     if not 1 <= len(user) <= MAX_USER:
-        raise Impossible(f"user must have 1 to {MAX_USER} characters; it has {len(user)}")
+        raise Impossible(Code.IMPOSSIBLE_VALUE, f"user must have 1 to {MAX_USER} characters; it has {len(user)}")
     if _CONTROL_OR_SURROGATE.search(user):
-        raise Impossible("user must not contain control characters or surrogates; remove them")
+        raise Impossible(Code.IMPOSSIBLE_VALUE, "user must not contain control characters or surrogates; remove them")
 
 
 def check_basket(basket: str) -> None:
     """Refuse what cannot be a basket id."""
     if not _BASKET.fullmatch(basket):
-        raise Impossible("basket must be the 24 hex digits that GET /GetBasket gave")
+        raise Impossible(Code.IMPOSSIBLE_VALUE, "basket must be the 24 hex digits that GET /GetBasket gave")
 
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -85,13 +85,18 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def check_idempotency_key(key: str) -> None:
     """Refuse a key that a header cannot carry unchanged."""
     if not _KEY.fullmatch(key):
-        raise Impossible("Idempotency-Key must have 1 to 255 visible ASCII characters and no blanks, such as a UUID")
+        raise Impossible(
+            Code.IMPOSSIBLE_VALUE,
+            "Idempotency-Key must have 1 to 255 visible ASCII characters and no blanks, such as a UUID",
+        )
 
 
 def _check_range(name: str, low: int, high: int) -> Callable[[int], None]:
     def check(value: int) -> None:
         if not low <= value <= high:
-            raise Impossible(f"{name} must be a whole number from {low} to {high}; it is {value}")
+            raise Impossible(
+                Code.IMPOSSIBLE_VALUE, f"{name} must be a whole number from {low} to {high}; it is {value}"
+            )
 
     return check
 
@@ -113,7 +118,7 @@ def refuse_unknown(kind: type[Message], names: Iterable[str]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name[:_SHOWN].lower(), known, n=1, cutoff=0.5)
             advice = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
-            raise Malformed(f"there is no field {shown(name)}; {advice}")
+            raise Malformed(Code.UNKNOWN_FIELD, f"there is no field {shown(name)}; {advice}")
 
 
 _SHOWN = 64
@@ -138,7 +143,7 @@ def from_json(kind: type[M], fields: Mapping[str, object]) -> M:
         value = fields.get(field.name)
         if value is None:
             if not field.has_presence:  # not `optional` in the schema
-                raise Malformed(f"{field.name} is missing; send {_example(kind)}")
+                raise Malformed(Code.MISSING_FIELD, f"{field.name} is missing; send {_example(kind)}")
             continue
         _check_json_type(field, value)
         if check := CHECKS.get(field.name):
@@ -150,13 +155,13 @@ def from_json(kind: type[M], fields: Mapping[str, object]) -> M:
 def _check_json_type(field: Any, value: object) -> None:
     if is_text(field):
         if not isinstance(value, str):
-            raise Malformed(f"{field.name} must be a JSON string")
+            raise Malformed(Code.WRONG_TYPE, f"{field.name} must be a JSON string")
         if _SURROGATE.search(value):
-            raise Impossible(f"{field.name} must not contain surrogates; remove them")
+            raise Impossible(Code.IMPOSSIBLE_VALUE, f"{field.name} must not contain surrogates; remove them")
     # JSON knows one kind of number and Python counts booleans among the integers: 10.0, 1e3 and true are all refused
     # here, because money that was rounded on its way is wrong without anybody noticing.
     elif type(value) is not int:
-        raise Malformed(f"{field.name} must be a JSON integer, without quotes, fraction or exponent")
+        raise Malformed(Code.WRONG_TYPE, f"{field.name} must be a JSON integer, without quotes, fraction or exponent")
 
 
 def is_text(field: Any) -> bool:
@@ -179,12 +184,12 @@ def from_bytes(kind: type[M], data: bytes) -> M:
     try:
         event = kind.FromString(data)
     except DecodeError as error:
-        raise Malformed(f"the data is not a {kind.DESCRIPTOR.full_name}: {error}") from error
+        raise Malformed(Code.NOT_AN_EVENT, f"the data is not a {kind.DESCRIPTOR.full_name}: {error}") from error
     for field in kind.DESCRIPTOR.fields:
         if check := CHECKS.get(field.name):
             check(getattr(event, field.name))
         if field.message_type is not None and not event.HasField(field.name):
-            raise Impossible(f"{field.name} is missing")
+            raise Impossible(Code.WRONG_EVENT, f"{field.name} is missing")
     if isinstance(event, EVENTS):
         _check_event(event)
     return event
@@ -192,18 +197,24 @@ def from_bytes(kind: type[M], data: bytes) -> M:
 
 def _check_event(event: Event) -> None:
     if event.basket != event.basket.lower():
-        raise Impossible("basket must be in lower-case hex digits in an event, for the event's id is made of it")
+        raise Impossible(
+            Code.WRONG_EVENT, "basket must be in lower-case hex digits in an event, for the event's id is made of it"
+        )
     if isinstance(event, PaymentDecided) and event.outcome not in (PAID, DECLINED):
         if event.outcome == OUTCOME_UNSPECIFIED:
-            raise Impossible("outcome must be PAID or DECLINED")
+            raise Impossible(Code.WRONG_EVENT, "outcome must be PAID or DECLINED")
         # A newer producer, during a rollout. Refused for good, its decision would be lost to us.
-        raise Unavailable(f"outcome {event.outcome} is not known here yet; roll this function out first")
+        raise Unavailable(
+            Code.NEWER_CONTENT, f"outcome {event.outcome} is not known here yet; roll this function out first"
+        )
     try:
         happened_at(event)
     except (ValueError, OverflowError) as error:
-        raise Impossible(f"the event's time is out of range: {error}") from error
+        raise Impossible(Code.WRONG_EVENT, f"the event's time is out of range: {error}") from error
     if _timestamp(event).nanos % 1_000_000:
-        raise Impossible("the event's time is finer than a millisecond, as no stored time is: it was edited")
+        raise Impossible(
+            Code.WRONG_EVENT, "the event's time is finer than a millisecond, as no stored time is: it was edited"
+        )
 
 
 TOPICS: Final[Mapping[type[Message], str]] = {kind: _option(kind.DESCRIPTOR, options_pb2.topic) for kind in EVENTS}

@@ -15,7 +15,7 @@ from pymongo import DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError
 
-from shop.errors import Contradiction, Impossible, Unavailable
+from shop.errors import Code, Contradiction, Impossible, Unavailable
 from shop.messages import TERMS, event_id, from_document, rfc3339, terms, to_datetime
 from shop.schema.events_pb2 import PAID, PaymentDecided
 from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
@@ -65,8 +65,10 @@ async def record(decided: PaymentDecided) -> None:
             return
         if await change.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
             field = different[0]
-            raise Contradiction(f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}")
-    raise Unavailable("it changes faster than it can be read; try again")
+            raise Contradiction(
+                Code.OTHER_CONTENT, f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}"
+            )
+    raise Unavailable(Code.TOO_MANY_UPDATES, "it changes faster than it can be read; try again")
 
 
 async def _recorded(key: str, content: Document) -> Document | None:
@@ -149,4 +151,4 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
             return datetime.fromisoformat(match[1]).astimezone(UTC), match[2]
     except ValueError:  # digits that are no date
         pass
-    raise Impossible("before must be the `next` of a page of GET /List")
+    raise Impossible(Code.IMPOSSIBLE_VALUE, "before must be the `next` of a page of GET /List")

@@ -20,7 +20,7 @@ from pymongo import DESCENDING, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from shop.errors import Contradiction, NotFound, Unavailable
+from shop.errors import Code, Contradiction, NotFound, Unavailable
 from shop.messages import TERMS, from_document, other_term, terms, to_datetime
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import (
@@ -85,7 +85,9 @@ async def current_basket(user: str) -> Document:
         )
         if basket["status"] != PAID_STATUS:
             return basket
-    raise Unavailable("this user's baskets are being paid faster than they can be read; try again")
+    raise Unavailable(
+        Code.TOO_MANY_UPDATES, "this user's baskets are being paid faster than they can be read; try again"
+    )
 
 
 def next_attempt(basket: Document) -> int:
@@ -137,7 +139,7 @@ async def place(request: OrderRequest) -> Ordered:
 
     def read(stored: Document | None) -> Ordered:
         if stored is None:
-            raise NotFound("this user has no such basket; take the id from GET /GetBasket")
+            raise NotFound(Code.UNKNOWN_BASKET, "this user has no such basket; take the id from GET /GetBasket")
         if stored.get("request") == mine:
             return _ordered("order accepted", stored, replayed=False)
         return _order_again(stored, request)
@@ -176,12 +178,13 @@ def _order_again(stored: Document, request: OrderRequest) -> Ordered:
     if attempt is not None and attempt < current:
         return _ordered("declined", stored, replayed=True, attempt=attempt)
     if attempt is not None and attempt > current:
-        raise Contradiction(f"attempt {attempt} cannot be yet; send attempt {next_attempt(stored)}")
+        raise Contradiction(Code.ATTEMPT_AHEAD, f"attempt {attempt} cannot be yet; send attempt {next_attempt(stored)}")
     agreed = terms(request)
     if (term := other_term(agreed, stored)) is not None:
         raise Contradiction(
+            Code.OTHER_TERMS,
             f"attempt {current} of this basket was ordered for {stored.get(term)}, not for {agreed.get(term)}; "
-            f"send that {term}"
+            f"send that {term}",
         )
     if status == OPEN:
         return _ordered(f"declined: {stored.get('reason', '')}", stored, replayed=True)
@@ -221,7 +224,7 @@ async def find_order(user: str, basket: str) -> Document:
     """Return a basket of the user. Raises NotFound for one that is absent or of another user."""
     stored = await client.latest(_baskets()).find_one({"_id": ObjectId(basket), "user": user})
     if stored is None:
-        raise NotFound("this user has no such basket; take the id from GET /GetBasket")
+        raise NotFound(Code.UNKNOWN_BASKET, "this user has no such basket; take the id from GET /GetBasket")
     return stored
 
 
@@ -266,19 +269,26 @@ def _settle_it(decided: PaymentDecided, status: str) -> Pipeline:
 def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> str:
     """Read off the basket what a decision did, or did before."""
     if stored is None:
-        raise Contradiction(f"user {decided.user} has no basket {decided.basket}, yet billing decided about it")
+        raise Contradiction(
+            Code.BASKET_MISSING, f"user {decided.user} has no basket {decided.basket}, yet billing decided about it"
+        )
     current = stored["attempt"]
     if decided.attempt < current:
         return "older"
     if decided.attempt > current:
-        raise Contradiction(f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered")
+        raise Contradiction(
+            Code.NOT_ITS_TURN, f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered"
+        )
     agreed = terms(decided)
     if (term := other_term(agreed, stored)) is not None:
         raise Contradiction(
-            f"attempt {current} was decided for {agreed.get(term)}, yet ordered for {stored.get(term)} ({term})"
+            Code.OTHER_CONTENT,
+            f"attempt {current} was decided for {agreed.get(term)}, yet ordered for {stored.get(term)} ({term})",
         )
     if stored["status"] != status:
-        raise Contradiction(f"attempt {current} was decided {status}, yet is settled {stored['status']}")
+        raise Contradiction(
+            Code.OTHER_CONTENT, f"attempt {current} was decided {status}, yet is settled {stored['status']}"
+        )
     return "settled"
 
 

@@ -381,12 +381,12 @@ MUTANTS = (
         "shop/edge/events", "any source is believed", 'if attributes["source"] != SOURCES[kind]:', "if False:", _EVENTS
     ),
     _in("shop/edge/events", "an edited id passes", 'if attributes["id"] != event_id(event):', "if False:", _EVENTS),
-    _in("shop/edge/events", "a refusal is retried", "status_code=422)", "status_code=503)", _EVENTS),
+    _in("shop/edge/events", "a refusal is retried", "str(reason), 422)", "str(reason), 503)", _EVENTS),
     _in(
         "shop/edge/events",
         "later is never",
-        "return PlainTextResponse(str(reason), status_code=503)",
-        "return PlainTextResponse(str(reason), status_code=400)",
+        "str(reason), 503)",
+        "str(reason), 400)",
         _EVENTS,
     ),
     _in(
@@ -417,7 +417,7 @@ MUTANTS = (
         "",
         f"{_EVERY}::test_19_a_field_of_a_post_in_its_query_is_400",
     ),
-    _in("shop/edge/http", "an unsafe repeat is asked for", "if reason.repeat_safe else None", "", _UNKNOWN),
+    _in("shop/edge/http", "an unsafe repeat is asked for", "if reason.code.retryable else None", "", _UNKNOWN),
     # --- settings
     _in("shop/process/settings", "an override may replace the source", "if name in _OURS:", "if False:", _SETTINGS),
     _in(

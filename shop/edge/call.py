@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from shop.errors import Malformed
+from shop.errors import Code, Malformed
 from shop.messages import Event, check_idempotency_key
 
 Emit = Callable[[Event], Awaitable[None]]
@@ -36,7 +36,9 @@ class Call:
         for name in self.headers:
             letters = re.sub("[^a-z]", "", name)
             if name != "idempotency-key" and difflib.get_close_matches(letters, [KEY_LETTERS], cutoff=0.8):
-                raise Malformed(f"the header {name} is not looked at; did you mean Idempotency-Key?")
+                raise Malformed(
+                    Code.HEADER_MISSPELT, f"the header {name} is not looked at; did you mean Idempotency-Key?"
+                )
         key = self._sent("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)

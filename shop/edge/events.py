@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from shop.edge.call import Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
-from shop.errors import Contradiction, Impossible, Malformed, Rejected, Unavailable
+from shop.errors import Code, Contradiction, Impossible, Malformed, Rejected, Unavailable
 from shop.messages import SOURCES, Event, event_id, from_bytes, rfc3339
 from shop.store.readiness import Epoch
 
@@ -82,31 +82,40 @@ def _read_structured(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[s
     try:
         event = from_http(dict(headers), body, data_unmarshaller=lambda data: data)
     except (GenericException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Malformed(f"this is not a CloudEvent: {error}") from error
+        raise Malformed(Code.NOT_AN_EVENT, f"this is not a CloudEvent: {error}") from error
     if not isinstance(event.data, bytes):
-        raise Malformed("a structured event must carry its data as data_base64, for the data is protobuf")
+        raise Malformed(
+            Code.NOT_AN_EVENT, "a structured event must carry its data as data_base64, for the data is protobuf"
+        )
     return {name: str(value) for name, value in event.get_attributes().items() if value is not None}, event.data
 
 
 def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
     for name in ("id", "source", "type"):
         if not attributes.get(name):
-            raise Malformed(f"the CloudEvent has no {name}")
+            raise Malformed(Code.NOT_AN_EVENT, f"the CloudEvent has no {name}")
     if attributes.get("specversion") != "1.0":
-        raise Malformed(f"the CloudEvent's specversion is {attributes.get('specversion')}; send 1.0")
+        raise Malformed(Code.NOT_AN_EVENT, f"the CloudEvent's specversion is {attributes.get('specversion')}; send 1.0")
     if attributes["type"] != kind.DESCRIPTOR.full_name:
         raise Impossible(
-            f"the CloudEvent's type is {attributes['type']}; this function takes {kind.DESCRIPTOR.full_name}"
+            Code.WRONG_EVENT,
+            f"the CloudEvent's type is {attributes['type']}; this function takes {kind.DESCRIPTOR.full_name}",
         )
     if attributes["source"] != SOURCES[kind]:
-        raise Impossible(f"the CloudEvent's source is {attributes['source']}; only {SOURCES[kind]} says such a thing")
+        raise Impossible(
+            Code.WRONG_EVENT,
+            f"the CloudEvent's source is {attributes['source']}; only {SOURCES[kind]} says such a thing",
+        )
     content_type = attributes.get("datacontenttype", "").partition(";")[0].strip().lower()
     if content_type != "application/protobuf":
-        raise Impossible(f"the data is {content_type or 'of no content type'}; send application/protobuf")
+        raise Impossible(
+            Code.WRONG_EVENT, f"the data is {content_type or 'of no content type'}; send application/protobuf"
+        )
     event = from_bytes(kind, data)
     if attributes["id"] != event_id(event):
         raise Impossible(
-            f"the CloudEvent's id is {attributes['id']}, yet its data is of {event_id(event)}: it was edited"
+            Code.WRONG_EVENT,
+            f"the CloudEvent's id is {attributes['id']}, yet its data is of {event_id(event)}: it was edited",
         )
     return event
 
@@ -118,27 +127,35 @@ def _check_epoch(event: Event, epoch: Epoch) -> None:
     """
     if event.epoch < epoch.number:
         restored_at = rfc3339(epoch.restored_at) if epoch.restored_at else "an unknown time"
-        raise Contradiction(f"emitted before the restore of {restored_at}; what is still open is asked for again")
+        raise Contradiction(
+            Code.OLDER_EPOCH, f"emitted before the restore of {restored_at}; what is still open is asked for again"
+        )
     if event.epoch > epoch.number:
         raise Unavailable(
+            Code.NEWER_EPOCH,
             f"the event is of epoch {event.epoch}, and this process began in epoch {epoch.number}: the databases were "
-            "restored since; end this process and start another"
+            "restored since; end this process and start another",
         )
 
 
 def _refuse(reason: Rejected | Unavailable | None) -> Response:
     match reason:
         case Rejected():
-            # The text may quote a structured event, where JSON allows surrogates, which UTF-8 does not.
-            return PlainTextResponse(str(reason).encode("utf-8", "backslashreplace"), status_code=422)
+            return _told(reason.code, str(reason), 422)
         case Unavailable():
-            return PlainTextResponse(str(reason), status_code=503)
+            return _told(reason.code, str(reason), 503)
         case None:
-            return PlainTextResponse("a bug in the function; its log has the trace", status_code=500)
+            return _told(Code.INTERNAL_ERROR, "a bug in the function; its log has the trace", 500)
 
 
 def _not_allowed(method: str) -> Response:
-    return PlainTextResponse(f"{method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
+    return _told(Code.METHOD_NOT_ALLOWED, f"{method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
+
+
+def _told(code: Code, text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """Word a refusal. A dead letter keeps its first bytes: the code comes first, and a person can read the rest."""
+    # The text may quote a structured event, where JSON allows surrogates, which UTF-8 does not.
+    return PlainTextResponse(f"{code}: {text}".encode("utf-8", "backslashreplace"), status, headers)
 
 
 _EDGE = Edge("POST", _refuse, _not_allowed)

@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from shop.errors import Malformed, Rejected, TooLarge, Unavailable
+from shop.errors import Code, Malformed, Rejected, TooLarge, Unavailable
 from shop.process import context, log, process
 from shop.store import client, readiness
 
@@ -105,7 +105,7 @@ def function(
         if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
             return await _health(label.service, request.method)
         started = time.monotonic()
-        handling, detail, level = Handling(), "", logging.INFO
+        handling, detail, code, level = Handling(), "", "", logging.INFO
         context.traceparent.set(_traceparent(request))
         try:
             if request.method == edge.method:
@@ -116,13 +116,16 @@ def function(
                         context.epoch.set(current.number)
                         response = await work(request, body, current, handling)
             else:
-                handling.outcome, response = "method not allowed", edge.not_allowed(request.method)
+                code, response = str(Code.METHOD_NOT_ALLOWED), edge.not_allowed(request.method)
+                handling.outcome = "method not allowed"
         except Exception as error:  # noqa: BLE001 - the last place to catch it; what was not foreseen is logged with its trace
             reason = _sort(error)
             response = edge.refuse(reason)
             handling.outcome, detail = type(reason or error).__name__, str(error)
+            code = str(reason.code if reason else Code.INTERNAL_ERROR)
             level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
-        log.handled(handling.key, handling.outcome, time.monotonic() - started, level=level, detail=detail)
+        duration_s = time.monotonic() - started
+        log.handled(handling.key, handling.outcome, duration_s, level=level, code=code, detail=detail)
         return response
 
     handle.__name__ = named.__name__  # the framework registers and finds it by its name
@@ -144,12 +147,12 @@ def _sort(error: Exception) -> Rejected | Unavailable | None:
     if isinstance(error, Rejected | Unavailable):
         return error
     if isinstance(error, ClientDisconnect):
-        return Malformed("the body ended early; send all of it")
+        return Malformed(Code.MALFORMED_REQUEST, "the body ended early; send all of it")
     if isinstance(error, PyMongoError):
         # A network error, a write-concern error, a deadline: whether it was done is unknown, and a repeat finds out.
-        return Unavailable("MongoDB did not answer in time; try again")
+        return Unavailable(Code.DATABASE_UNAVAILABLE, "MongoDB did not answer in time; try again")
     if isinstance(error, TimeoutError):
-        return Unavailable("the request was not handled in time; try again")
+        return Unavailable(Code.DEADLINE_PASSED, "the request was not handled in time; try again")
     _log.error("unforeseen", exc_info=error)
     return None
 
@@ -171,7 +174,9 @@ async def _read_body(request: Request) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:
-                    raise TooLarge(f"the body is over {MAX_BODY} bytes; send less")
+                    raise TooLarge(Code.BODY_TOO_LARGE, f"the body is over {MAX_BODY} bytes; send less")
     except TimeoutError:
-        raise Unavailable(f"the body did not come within {BODY_S:.0f} s, and nothing was done; send it again") from None
+        raise Unavailable(
+            Code.BODY_LATE, f"the body did not come within {BODY_S:.0f} s, and nothing was done; send it again"
+        ) from None
     return body

@@ -1,4 +1,4 @@
-"""Answer HTTP with JSON, as docs/openapi.yaml describes it; the one place where a kind of failure becomes a status.
+"""Answer HTTP with JSON, as docs/openapi.yaml describes it.
 
 The shop has clients that were written for another one, so it is generous with the form of a request (any path, host and
 Content-Type; a GET may bring its fields as a JSON body or in the query) and strict with its content.
@@ -18,20 +18,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from shop.edge.call import KEY_LETTERS, Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
-from shop.errors import Contradiction, Impossible, Malformed, NotFound, Rejected, TooLarge, Unavailable
+from shop.errors import Code, Malformed, Rejected, Unavailable
 from shop.messages import Event, from_json, is_text, refuse_unknown, service, shown, to_json
 from shop.store.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
 A = TypeVar("A", bound=Message)
-
-STATUS: Mapping[type[Rejected], int] = {
-    Malformed: 400,
-    NotFound: 404,
-    TooLarge: 413,
-    Impossible: 422,
-    Contradiction: 422,
-}
 
 RETRY_AFTER_S = 1
 """Soon: a failover of MongoDB takes seconds, and a client that waited a minute for it would be gone."""
@@ -79,7 +71,7 @@ def _endpoint(
             return _render(answer)
 
         def not_allowed(sent: str) -> Response:
-            return _error(405, f"{sent} is not answered here; send {method}", {"Allow": method})
+            return _error(Code.METHOD_NOT_ALLOWED, f"{sent} is not answered here; send {method}", {"Allow": method})
 
         return function(answer_it, label, Edge(method, _refuse, not_allowed), work)
 
@@ -100,7 +92,9 @@ def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, obj
             continue
         value, other = _from_query(field, text), sent.get(name)
         if other is not None and (other != value or type(other) is not type(value)):  # True == 1 == 1.0 in Python
-            raise Malformed(f"{name} differs between the query and the body, or is sent twice; send it once")
+            raise Malformed(
+                Code.FIELD_TWICE, f"{name} differs between the query and the body, or is sent twice; send it once"
+            )
         sent[name] = value
     return sent
 
@@ -111,7 +105,8 @@ def _refuse_query(kind: type[Message], request: Request) -> None:
         letters = re.sub("[^a-z]", "", name.lower())
         if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, KEY_LETTERS], n=1, cutoff=0.8):
             raise Malformed(
-                f"{shown(name)} is in the query, which a POST is not read from; send it in the body or header"
+                Code.FIELD_MISPLACED,
+                f"{shown(name)} is in the query, which a POST is not read from; send it in the body or header",
             )
 
 
@@ -119,9 +114,9 @@ def _json_object(body: bytes) -> dict[str, object]:
     try:
         value = json.loads(body, parse_constant=_no_such_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the body is not JSON: {error}") from error
+        raise Malformed(Code.MALFORMED_REQUEST, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise Malformed('the body is JSON but not an object; send {"<field>": <value>}')
+        raise Malformed(Code.MALFORMED_REQUEST, 'the body is JSON but not an object; send {"<field>": <value>}')
     return value
 
 
@@ -130,7 +125,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Malformed(f"{shown(twice)} is sent twice; send it once")
+        raise Malformed(Code.FIELD_TWICE, f"{shown(twice)} is sent twice; send it once")
     return fields
 
 
@@ -142,7 +137,9 @@ def _query(request: Request) -> list[tuple[str, str]]:
     try:
         return parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError as error:
-        raise Malformed("the query is not UTF-8; percent-encode the UTF-8 of each value") from error
+        raise Malformed(
+            Code.MALFORMED_REQUEST, "the query is not UTF-8; percent-encode the UTF-8 of each value"
+        ) from error
 
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,100}")  # far beyond int64; Python refuses to read thousands of digits
@@ -152,7 +149,7 @@ def _from_query(field: Any, text: str) -> object:
     if is_text(field):
         return text
     if not _WHOLE_NUMBER.fullmatch(text):
-        raise Malformed(f"{field.name} must be a whole number")
+        raise Malformed(Code.WRONG_TYPE, f"{field.name} must be a whole number")
     return int(text)
 
 
@@ -164,18 +161,14 @@ def _render(answer: Answer[A]) -> Response:
 
 
 def _refuse(reason: Rejected | Unavailable | None) -> Response:
-    match reason:
-        case Rejected():
-            return _error(STATUS[type(reason)], str(reason))
-        case Unavailable():
-            # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
-            return _error(503, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.repeat_safe else None)
-        case None:
-            return _error(
-                500,
-                "something went wrong on our side, and it was logged. See what became of it before you send it again",
-            )
+    if reason is None:
+        return _error(
+            Code.INTERNAL_ERROR,
+            "something went wrong on our side, and it was logged. See what became of it before you send it again",
+        )
+    # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
+    return _error(reason.code, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.code.retryable else None)
 
 
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"status": False, "message": message}, status_code=status, headers=headers)
+def _error(code: Code, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"status": False, "message": message, "code": str(code)}, code.status, headers)

@@ -8,7 +8,7 @@ import copy
 from urllib.parse import quote
 
 from shop.emission import sink
-from shop.errors import Unavailable
+from shop.errors import Code, Unavailable
 from shop.messages import SOURCES, Event, event_id, happened_at, rfc3339
 from shop.process import context, process
 
@@ -19,7 +19,7 @@ def check() -> None:
     To be called before anything is done: the first revision of a Service may start before its SinkBinding is applied.
     """
     if not process.current().settings.sink:
-        raise Unavailable("K_SINK is not set; apply this function's SinkBinding", repeat_safe=False)
+        raise Unavailable(Code.SINK_MISSING, "K_SINK is not set; apply this function's SinkBinding")
 
 
 async def emit(event: Event) -> None:

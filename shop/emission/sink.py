@@ -8,7 +8,7 @@ import asyncio
 
 import aiohttp
 
-from shop.errors import Unavailable
+from shop.errors import Code, Unavailable
 from shop.process import process
 
 TIMEOUT_S = 2.0
@@ -28,9 +28,11 @@ async def send(headers: dict[str, str], data: bytes) -> None:
                 # The sink closed an idle connection just as we took it from the pool. Once more, on a fresh one.
                 status = await sink.post(headers, data)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Unavailable(f"the sink did not take the event: {type(error).__name__} {error}") from error
+        raise Unavailable(
+            Code.SINK_UNAVAILABLE, f"the sink did not take the event: {type(error).__name__} {error}"
+        ) from error
     if not 200 <= status < 300:
-        raise Unavailable(f"the sink answered {status}")
+        raise Unavailable(Code.SINK_UNAVAILABLE, f"the sink answered {status}")
 
 
 class Sink:

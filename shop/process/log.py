@@ -39,9 +39,13 @@ def to_stdout() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def handled(key: str, outcome: str, duration_s: float, *, level: int = logging.INFO, detail: str = "") -> None:
-    """Log what became of one request or event."""
+def handled(
+    key: str, outcome: str, duration_s: float, *, level: int = logging.INFO, code: str = "", detail: str = ""
+) -> None:
+    """Log what became of one request or event; a refusal has a code."""
     fields = {"key": key[:MAX_TEXT], "outcome": outcome, "duration_ms": round(duration_s * 1000, 1)}
+    if code:
+        fields["code"] = code
     if detail:
         fields["detail"] = detail[:MAX_TEXT]
     _log.log(level, "handled", extra={"fields": fields})

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 
-from shop.errors import Rejected, Unavailable
+from shop.errors import Code, Rejected, Unavailable
 from shop.store.client import Document, latest
 from shop.store.pipeline import Pipeline
 
@@ -58,4 +58,4 @@ async def update(
         except Rejected:
             if await is_latest(of, key, stored):
                 raise
-    raise Unavailable("it changes faster than it can be read; try again")
+    raise Unavailable(Code.TOO_MANY_UPDATES, "it changes faster than it can be read; try again")

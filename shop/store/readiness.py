@@ -13,7 +13,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from shop import state
-from shop.errors import Unavailable
+from shop.errors import Code, Unavailable
 from shop.process import process
 from shop.store import client
 from shop.store.client import Document
@@ -54,7 +54,7 @@ async def ready(service: str) -> Epoch:
     if service not in epochs:
         with client.deadline():
             if missing := await _missing(service):
-                raise Unavailable(missing, repeat_safe=False)  # safe, but it does not help
+                raise Unavailable(Code.NOT_SET_UP, missing)
             found = await _epoch(service)
         epochs.setdefault(service, found)
     return epochs[service]

@@ -39,7 +39,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, *, then: BaseException | None = None) 
             raise then
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(billing, "_deposit", deposit)
+    monkeypatch.setattr(billing, "_credit", deposit)
 
 
 @pytest.mark.parametrize("error", [None, ZeroDivisionError("a bug"), asyncio.CancelledError()], ids=repr)
@@ -50,7 +50,7 @@ async def test_14_whatever_ends_it_midway_is_unknown(
     await client.user()
     slow(monkeypatch, then=error)
     if error is None:
-        monkeypatch.setattr(billing, "_deposit", _beyond_the_deadline(billing._deposit))
+        monkeypatch.setattr(billing, "_credit", _beyond_the_deadline(billing._credit))
     answer = await client.post("/DepositCash", DEPOSIT)
     assert is_unknown(answer), answer
     monkeypatch.undo()
@@ -74,7 +74,7 @@ async def test_14_with_a_key_a_repeat_is_safe_and_asked_for(client: Client, monk
     async def deposit(*_: Any) -> Any:
         raise TimeoutError
 
-    monkeypatch.setattr(billing, "_deposit", deposit)
+    monkeypatch.setattr(billing, "_credit", deposit)
     answer = await client.post("/DepositCash", DEPOSIT, Idempotency_Key="a")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 

@@ -12,7 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from functions.resend_orders import main as resend_orders
 from shop import orders
-from shop.errors import Unavailable
+from shop.errors import Code, Unavailable
 from shop.schema.events_pb2 import PaymentRequested
 from shop.store.client import DEADLINE_S, Document, collection, deadline
 from tests.functions.conftest import Client
@@ -158,7 +158,7 @@ async def test_each_claim_has_a_deadline_of_its_own(client: Client) -> None:
     await ordered(client)
 
     async def fail(event: PaymentRequested) -> None:
-        raise Unavailable("the sink is down")
+        raise Unavailable(Code.SINK_UNAVAILABLE, "the sink is down")
 
     async with counted() as commands:
         with deadline(resend_orders.DEADLINE_S):

@@ -129,7 +129,7 @@ async def test_a_notification_of_another_user_is_a_contradiction(client: Client)
     forged = PaymentDecided.FromString(decision.body)
     forged.user = "Olga"
     answer = await call("notify_handler", headers=decision.headers, body=forged.SerializeToString())
-    assert (answer.status, answer.text) == (422, f"{basket}.1 was notified with user Pavel, not Olga")
+    assert (answer.status, answer.text) == (422, f"other_content: {basket}.1 was notified with user Pavel, not Olga")
 
 
 PAVEL = {"_id": ObjectId(), "user": "Pavel"}

@@ -7,7 +7,7 @@ from functions_framework import aio
 
 from shop import notifications
 from shop.edge import Call, consumer
-from shop.errors import Impossible, Unavailable
+from shop.errors import Code, Impossible, Unavailable
 from shop.schema.events_pb2 import PaymentDecided
 
 _BUG = Path(os.environ["BUG"])
@@ -23,8 +23,8 @@ async def notify_handler(decided: PaymentDecided, _: Call) -> str:
     """Refuse for good, or for now, as the file says; without it do what the function does."""
     match _deployed():
         case "later":
-            raise Unavailable("the mail server is down")
+            raise Unavailable(Code.SINK_UNAVAILABLE, "the mail server is down")
         case "for good":
-            raise Impossible(f"cannot notify of basket {decided.basket}: no template 'v2'")
+            raise Impossible(Code.IMPOSSIBLE_VALUE, f"cannot notify of basket {decided.basket}: no template 'v2'")
     await notifications.record(decided)
     return "notified"

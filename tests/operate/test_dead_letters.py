@@ -111,6 +111,7 @@ async def test_letters_are_grouped_by_consumer_and_reason(orders: Orders, custom
     await die(orders, customer, 3)
     (group,) = (await listed(orders, customer)).json
     assert (group["consumer"], group["code"], group["letters"], group["waiting"]) == ("notify-handler", "422", 3, 3)
+    assert group["error"] == "impossible_value"
     assert group["reason"] == "cannot notify of basket …: no template …"
     run = await orders("dlq", "list", *of(customer), "--since", "1h")
     assert "notify-handler  422" in run.out
@@ -124,7 +125,8 @@ async def test_show_tells_all_of_a_letter(orders: Orders, customer: Customer, bu
     await die(orders, customer, 1)
     basket = (await customer.call("GET", "/GetUser"))["paid_baskets"][0]["basket"]
     (letter,) = (await orders("dlq", "show", f"{basket}.1", "--json")).json
-    assert letter["reason"] == f"cannot notify of basket {basket}: no template 'v2'"
+    assert letter["error"] == "impossible_value"
+    assert letter["reason"] == f"impossible_value: cannot notify of basket {basket}: no template 'v2'"
     assert letter["data"]["user"] == customer.user
     assert letter["state"] == "waiting"
     assert (await orders("dlq", "show", letter["place"])).out.startswith(

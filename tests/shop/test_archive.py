@@ -12,7 +12,7 @@ from bson import Int64
 
 from shop import billing
 from shop.archive import DEPOSITS, PAID_BASKETS
-from shop.errors import Contradiction, Unavailable
+from shop.errors import Code, Contradiction, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID
 from shop.store.client import Document, collection
@@ -112,7 +112,7 @@ async def test_05_an_old_key_is_not_credited_again_when_the_archive_is_too_old(
     for key in (lost, "a new key"):
         with pytest.raises(Unavailable, match="history is not complete") as refused:
             await billing.deposit("Pavel", 10, key)
-        assert not refused.value.repeat_safe
+        assert not refused.value.code.retryable
     assert (await billing.deposit("Pavel", 10, "key 0")).replayed  # presence needs no proof
     assert await account() == before
     assert "Restore both as of one moment" in caplog.text
@@ -156,7 +156,7 @@ async def test_an_archive_that_is_ahead_of_its_account_is_no_proof_either(
     moved_since = older["paid_baskets"][0]["number"] + len(older["paid_baskets"])
     with pytest.raises(Unavailable, match="history is not complete") as refused:
         await billing.decide(requested(moved_since))
-    assert not refused.value.repeat_safe
+    assert not refused.value.code.retryable
     assert (await account())["balance"] == older["balance"]
     assert "Restore both as of one moment" in caplog.text
 
@@ -175,7 +175,7 @@ async def test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_rep
     await collection("billing", "users").replace_one({"_id": "Pavel"}, older)
     with pytest.raises(Unavailable, match="history is not complete") as refused:
         await billing.deposit("Pavel", 10, f"key {limits.limit + 1}")
-    assert not refused.value.repeat_safe
+    assert not refused.value.code.retryable
     assert await account() == older
     assert "Restore both as of one moment" in caplog.text
 
@@ -282,7 +282,9 @@ async def test_a_move_that_a_crash_left_halfway_is_no_stranger(limits: ArrayLimi
 class TestFailure:
     """Whatever befalls a move, the answer is certain already."""
 
-    @pytest.mark.parametrize("error", [RuntimeError("a bug"), asyncio.CancelledError(), Unavailable("later")])
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("a bug"), asyncio.CancelledError(), Unavailable(Code.DATABASE_UNAVAILABLE, "later")]
+    )
     async def test_it_never_takes_the_answer_s_place(
         self, monkeypatch: pytest.MonkeyPatch, error: BaseException, caplog: pytest.LogCaptureFixture
     ) -> None:

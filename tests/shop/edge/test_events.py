@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from shop import notifications
-from shop.errors import Contradiction, Unavailable
+from shop.errors import Code, Contradiction, Unavailable
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from shop.store.client import collection
 from tests.support.asgi import Answer, call
@@ -248,16 +248,16 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
 
 async def test_a_contradiction_is_422(raising: Callable[[Exception], None]) -> None:
     """Both values are in the text."""
-    raising(Contradiction("notified with sum 10, not 11"))
+    raising(Contradiction(Code.OTHER_CONTENT, "notified with sum 10, not 11"))
     answer = await notify(binary(decided().SerializeToString()))
-    assert (answer.status, answer.text) == (422, "notified with sum 10, not 11")
+    assert (answer.status, answer.text) == (422, "other_content: notified with sum 10, not 11")
 
 
 async def test_unavailable_is_503(raising: Callable[[Exception], None]) -> None:
     """KafkaSource tries again."""
-    raising(Unavailable("later"))
+    raising(Unavailable(Code.DATABASE_UNAVAILABLE, "later"))
     answer = await notify(binary(decided().SerializeToString()))
-    assert (answer.status, answer.text) == (503, "later")
+    assert (answer.status, answer.text) == (503, "database_unavailable: later")
 
 
 async def test_a_bug_is_500_without_a_trace(

@@ -57,7 +57,7 @@ async def test_no_message_is_worked_on_beyond_the_deadline() -> None:
     reason = await handle(work, deadline_s=0.05)
     assert time.monotonic() - started < 5
     assert isinstance(reason, Unavailable)
-    assert reason.repeat_safe
+    assert reason.code.retryable
 
 
 async def test_what_nobody_foresaw_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,5 +98,5 @@ async def test_15_a_body_that_does_not_come_is_given_up_before_anything_is_done(
 
     reason = await handle(work, b"{", 5.0, b"}")
     assert isinstance(reason, Unavailable)
-    assert reason.repeat_safe
+    assert reason.code.retryable
     assert "nothing was done" in str(reason)

@@ -132,7 +132,7 @@ def test_without_a_sink_there_is_nothing_to_do(configure: Callable[..., None]) -
     configure(sink="")
     with pytest.raises(Unavailable, match="SinkBinding") as refused:
         emit.check()
-    assert not refused.value.repeat_safe
+    assert not refused.value.code.retryable
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
@@ -149,7 +149,7 @@ async def test_any_other_status_is_unknown_and_not_tried_again_here(sink: Sink, 
     sink.answers = [status]
     with pytest.raises(Unavailable, match=str(status)) as failed:
         await emit.emit(requested())
-    assert failed.value.repeat_safe
+    assert failed.value.code.retryable
     assert len(sink.received) == 1
 
 

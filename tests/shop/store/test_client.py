@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from shop import billing, notifications, orders
 from shop.archive import DEPOSITS, PAID_BASKETS
-from shop.errors import Contradiction, NotFound, Unavailable
+from shop.errors import Code, Contradiction, NotFound, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
@@ -111,7 +111,7 @@ class TestRefusal:
 
         def read(stored: Document | None) -> int:
             if stored is None or "balance" not in stored:
-                raise NotFound("refused")
+                raise NotFound(Code.UNKNOWN_USER, "refused")
             return int(stored["balance"])
 
         assert await update(users, {"_id": "Pavel"}, _NOTHING, read) == 1
@@ -123,7 +123,7 @@ class TestRefusal:
         monkeypatch.setattr(change, "latest", _Raced)
 
         def refuse(_: Document | None) -> None:
-            raise NotFound("refused")
+            raise NotFound(Code.UNKNOWN_USER, "refused")
 
         with pytest.raises(Unavailable):
             await update(users, {"_id": "Pavel"}, _NOTHING, refuse)

@@ -8,7 +8,7 @@ import pytest
 from bson import Int64
 from pymongo.errors import PyMongoError
 
-from shop.errors import Unavailable
+from shop.errors import Code, Unavailable
 from shop.setup import setup
 from shop.state import SERVICES
 from shop.store import readiness
@@ -40,7 +40,7 @@ async def test_before_setup_a_service_is_not_ready_and_says_what_to_run(service:
         await readiness.ready(service)
     text = f"{service} is not set up: it has no index {missing}. Run `python -m shop.setup`; nothing is done until then"
     assert str(refused.value) == text
-    assert refused.value.repeat_safe is False
+    assert refused.value.code is Code.NOT_SET_UP
     assert await readiness.problem(service, 5) == text
 
 
