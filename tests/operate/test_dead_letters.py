@@ -132,7 +132,10 @@ async def test_show_tells_all_of_a_letter(orders: Orders, customer: Customer, bu
     assert (await orders("dlq", "show", letter["place"])).out.startswith(
         "consumer   notify-handler\nstate      waiting"
     )
-    assert "dead letter of notify-handler: 422 cannot notify" in (await orders("event", "show", basket)).out
+    assert (
+        "dead letter of notify-handler: 422 impossible_value: cannot notify"
+        in (await orders("event", "show", basket)).out
+    )
     assert (await orders("dlq", "show", "0/999999")).code == 1
 
 
@@ -276,7 +279,7 @@ async def test_a_consumer_that_is_unwell_is_left_in_peace(
     run = await orders("dlq", "redrive", *of(customer), "--concurrency", 1, "--json")
     assert run.code == 1
     assert run.json["left"] == 4
-    assert run.json["reasons"] == {"the mail server is down": 1}
+    assert run.json["reasons"] == {"sink_unavailable: the mail server is down": 1}
     assert [url for url, _ in sent].count(stack.function_url("notify-handler")) == 1
     assert len(await waiting(orders, customer)) == 4
     bug.fix()
