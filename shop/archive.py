@@ -13,9 +13,9 @@ there. Where it is not, for 67d5614 moved last and wrote neither, the whole arch
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import Int64
 from pymongo import UpdateOne
@@ -27,6 +27,8 @@ from shop.errors import Code, Unavailable
 from shop.process import process
 from shop.store import client
 from shop.store.client import Document
+
+R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +46,11 @@ class Moved:
 
 
 class Ahead(Exception):
-    """The archive holds the entry, yet the account has not moved it: it was since, or one of them is older."""
+    """The archive does not fit the account: something was moved since, or one of them is older."""
+
+
+_RACES = 10
+"""How often an account may change between two looks at it: an archive grows with each 32nd payment or deposit only."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,44 @@ class Archive:
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
+    async def settle(
+        self,
+        key: object,
+        update: Callable[[Moved | None, AsyncClientSession], Awaitable[Document | None]],
+        read: Callable[[Document | None, Document | None], Awaitable[R | None]],
+        *,
+        may_hold: Callable[[Document], bool],
+        looked: Moved | None = None,
+    ) -> R:
+        """Update an account until it is certain what became of the entry with this key, and return what `read` says.
+
+        `update` acts when the entry is new, while no more than `looked` was moved, and returns the account. `read` is
+        given that and the entry, and returns None when it has to be tried again. Only an archive that `may_hold` the
+        entry is looked in, and then the update comes again, on the condition that nothing was moved since the look.
+
+        Raises Unavailable when the archive is not complete, or holds more than the account moved there.
+        """
+        was_ahead = False
+        async with client.session() as session:
+            for _ in range(_RACES):
+                account = await update(looked, session)
+                entry = None if account is None else _find(account.get(self.array, ()), self.key, key)
+                if account is not None and entry is None and self.moved(account) != looked and may_hold(account):
+                    try:
+                        entry = await self.find(account, key, session)
+                    except Ahead:
+                        # What was moved since the update before is in the account by now.
+                        if was_ahead and await self._is_latest(account):
+                            raise self.unfit(account) from None
+                        was_ahead = True
+                        continue
+                    if entry is None:
+                        looked = self.moved(account)
+                        continue
+                if (answer := await read(account, entry)) is not None:
+                    return answer
+        raise Unavailable(Code.TOO_MANY_UPDATES, "this user's account changes faster than it can be read; try again")
+
     async def find(self, account: Document, key: object, session: AsyncClientSession) -> Document | None:
         """Return the entry with this key; None when it is certain that none was moved.
 
@@ -100,8 +144,20 @@ class Archive:
                 raise Ahead
             return entry
         if moved != Moved() and not found:
-            self._check(account, await self._held(account, session))
+            await self._check(account, await self._held(account, session))
         return None
+
+    async def _is_latest(self, account: Document) -> bool:
+        """Tell whether the account still holds, and has moved, what it did: 67d5614 moves without a mark in the entry.
+
+        To be asked before the archive is said to be unfit: a move that came between two reads looks like one.
+        """
+        latest = await client.latest(client.collection(state.BILLING, state.USERS)).find_one({"_id": account["_id"]})
+        return (
+            latest is not None
+            and self.moved(latest) == self.moved(account)
+            and latest.get(self.array) == account.get(self.array)
+        )
 
     async def _held(self, account: Document, session: AsyncClientSession | None) -> Moved:
         """Add up what the archive holds of what was moved.
@@ -120,8 +176,8 @@ class Archive:
         totals = await held.to_list()
         return Moved(totals[0]["count"], totals[0]["sum"]) if totals else Moved()
 
-    def _check(self, account: Document, held: Moved) -> None:
-        """Raise Unavailable when the archive holds less than was moved.
+    async def _check(self, account: Document, held: Moved) -> None:
+        """Raise Unavailable when the archive holds less than was moved, and Ahead when the account is old by now.
 
         The balance is a second witness: 67d5614 could count one move of paid baskets several times, and the archive is
         whole all the same when it explains the balance.
@@ -132,7 +188,7 @@ class Archive:
             deposited = DEPOSITS.moved(account).sum + _total(account, DEPOSITS)
             if account.get("balance") == deposited - _total(account, self) - held.sum:
                 return
-        raise self.unfit(account)
+        raise self.unfit(account) if await self._is_latest(account) else Ahead
 
     def unfit(self, account: Document) -> Unavailable:
         """Say, and log, that the archive is no witness: it holds something else than the account moved there."""
@@ -227,8 +283,12 @@ class Archive:
         if await self._collection().find_one(latest, projection={"_id": True}) is not None:
             return moved
         held = await self._held(account, None)
-        self._check(account, held)
+        await self._check(account, held)
         return held
+
+
+def _find(entries: Any, key: str, value: object) -> Document | None:
+    return next((entry for entry in entries if entry[key] == value), None)
 
 
 def _latest(moved: Moved) -> Document:

@@ -21,7 +21,7 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from shop.archive import DEPOSITS, PAID_BASKETS, Ahead, Moved
+from shop.archive import DEPOSITS, PAID_BASKETS, Moved
 from shop.errors import Code, Contradiction, Impossible, NotFound, Rejected, Unavailable
 from shop.messages import MAX_BALANCE, from_document, other_term, terms
 from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
@@ -82,10 +82,6 @@ async def find_account(user: str) -> Document:
 # --- decision --------------------------------------------------------------------------------------------------------
 
 
-_RACES = 10
-"""How often an account may change between two looks at it: an archive grows with each 32nd payment or deposit only."""
-
-
 @dataclass(frozen=True)
 class Decision:
     """What billing says of one attempt, now and whenever it is asked again."""
@@ -127,48 +123,35 @@ async def decide(requested: PaymentRequested) -> Decision:
     the archive is not complete, or holds more than the account moved there.
     """
     basket = ObjectId(requested.basket)
-    looked: Moved | None = None
-    was_ahead = False
-    async with client.session() as session:
-        for _ in range(_RACES):
-            account = await _users().find_one_and_update(
-                {"_id": requested.user},
-                _decide_it(requested, looked),
-                upsert=requested.attempt == 1,  # a later attempt finds what it comes after, or is refused
-                return_document=ReturnDocument.AFTER,
-                session=session,
+
+    async def update(looked: Moved | None, session: AsyncClientSession) -> Document | None:
+        return await _users().find_one_and_update(
+            {"_id": requested.user},
+            _decide_it(requested, looked),
+            upsert=requested.attempt == 1,  # a later attempt finds what it comes after, or is refused
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+
+    async def read(account: Document | None, paid: Document | None) -> Decision | None:
+        if account is not None:
+            if paid is not None:
+                return Decision(_told(requested, paid, PAID), account)
+            declined = account.get("declined", {})
+            if declined.get("basket") == basket and declined["attempt"] >= requested.attempt:
+                return Decision(_told(requested, declined, DECLINED), account)
+        if await change.is_latest(_users(), {"_id": requested.user}, account):
+            raise Contradiction(
+                Code.NOT_ITS_TURN,
+                f"attempt {requested.attempt} of basket {basket} was ordered, yet attempt {requested.attempt - 1} "
+                "was never declined",
             )
-            if account is not None:
-                if (paid := _find(account.get("paid_baskets", ()), "basket", basket)) is not None:
-                    return Decision(_told(requested, paid, PAID), account)
-                declined = account.get("declined", {})
-                is_declined = declined.get("basket") == basket and declined["attempt"] >= requested.attempt
-                if (moved := PAID_BASKETS.moved(account)) != looked and _may_be_archived(requested, account):
-                    try:
-                        paid = await PAID_BASKETS.find(account, basket, session)
-                    except Ahead:
-                        if was_ahead:  # what was moved since the update before is in the account by now
-                            raise PAID_BASKETS.unfit(account) from None
-                        was_ahead = True
-                        continue
-                    if paid is not None:
-                        return Decision(_told(requested, paid, PAID), account)
-                    if not is_declined:
-                        looked = moved
-                        continue
-                if is_declined:
-                    return Decision(_told(requested, declined, DECLINED), account)
-            if await change.is_latest(_users(), {"_id": requested.user}, account):
-                raise Contradiction(
-                    Code.NOT_ITS_TURN,
-                    f"attempt {requested.attempt} of basket {basket} was ordered, yet attempt {requested.attempt - 1} "
-                    "was never declined",
-                )
-    raise Unavailable(Code.TOO_MANY_UPDATES, "this user's account changes faster than it can be read; try again")
+        return None
 
+    def may_hold(account: Document) -> bool:
+        return bool(requested.number <= account.get("archived_through", 0))
 
-def _may_be_archived(requested: PaymentRequested, account: Document) -> bool:
-    return bool(requested.number <= account.get("archived_through", 0))
+    return await PAID_BASKETS.settle(basket, update, read, may_hold=may_hold)
 
 
 def _decide_it(requested: PaymentRequested, looked: Moved | None) -> Pipeline:
@@ -277,8 +260,7 @@ async def credit(user: str, sum_: int, key: str | None) -> Deposited:
     was asked (a network error, the function's deadline, a cancellation, a bug) is Unavailable, and a repeat not safe.
     """
     try:
-        async with client.session() as session:
-            return await _credit(user, sum_, key, session)
+        return await _credit(user, sum_, key)
     except Rejected:
         raise
     except (Exception, asyncio.CancelledError) as error:
@@ -291,33 +273,22 @@ async def credit(user: str, sum_: int, key: str | None) -> Deposited:
         ) from error
 
 
-async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSession) -> Deposited:
+async def _credit(user: str, sum_: int, key: str | None) -> Deposited:
     account = {"_id": user, **_ACCOUNT}
-    looked = Moved()  # how much was moved to the archive when it was known not to hold the key
-    was_ahead = False
-    for _ in range(_RACES):
-        before = await _users().find_one_and_update(
+
+    async def update(looked: Moved | None, session: AsyncClientSession) -> Document | None:
+        return await _users().find_one_and_update(
             account,
-            _credit_it(sum_, key, looked),
+            _credit_it(sum_, key, looked or Moved()),
             return_document=ReturnDocument.BEFORE,
             session=session,
         )
+
+    async def read(before: Document | None, known: Document | None) -> Deposited | None:
         if before is None:
             if await change.is_latest(_users(), account, None):
                 raise NotFound(Code.UNKNOWN_USER, "there is no such user; create it with POST /CreateUser")
-            continue
-        known = _find(before.get("deposits", ()), "key", key)
-        if known is None and key is not None and (moved := DEPOSITS.moved(before)) != looked:
-            try:
-                known = await DEPOSITS.find(before, key, session)
-            except Ahead:
-                if was_ahead:  # as in `decide`
-                    raise DEPOSITS.unfit(before) from None
-                was_ahead = True
-                continue
-            if known is None:
-                looked = moved
-                continue
+            return None
         if known is not None:
             if known["sum"] != sum_:
                 raise Contradiction(
@@ -329,9 +300,11 @@ async def _credit(user: str, sum_: int, key: str | None, session: AsyncClientSes
         if before["balance"] + sum_ > MAX_BALANCE:
             if await change.is_latest(_users(), account, before):
                 raise Impossible(Code.BALANCE_FULL, f"the balance would pass {MAX_BALANCE}: nothing was added")
-            continue
+            return None
         return Deposited(balance=before["balance"] + sum_, replayed=False, account=before)
-    raise Unavailable(Code.TOO_MANY_UPDATES, "this user's account changes faster than it can be read; try again")
+
+    # An account that has moved nothing needs no look.
+    return await DEPOSITS.settle(key, update, read, may_hold=lambda _: key is not None, looked=Moved())
 
 
 def _credit_it(sum_: int, key: str | None, looked: Moved) -> Pipeline:
@@ -349,7 +322,3 @@ def _credit_it(sum_: int, key: str | None, looked: Moved) -> Pipeline:
         "deposits": {"$concatArrays": [array("deposits"), [entry]]},
     }
     return [{"$set": when({"$and": conditions}, changes)}]
-
-
-def _find(entries: Any, key: str, value: object) -> Document | None:
-    return next((entry for entry in entries if entry[key] == value), None)

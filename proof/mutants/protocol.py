@@ -50,7 +50,7 @@ MUTANTS = (
     _in(
         "shop/archive",
         "a move goes over what the archive lacks",
-        "        self._check(account, held)\n        return held\n",
+        "        await self._check(account, held)\n        return held\n",
         "        return moved\n",
         "tests/shop/test_archive.py::test_05_no_move_hides_what_the_archive_lacks[4/2]",
     ),
@@ -371,9 +371,9 @@ MUTANTS = (
         "tests/functions/test_epochs.py",
     ),
     _in(
-        "shop/billing",
+        "shop/archive",
         "a deposit that a newer archive knows is asked for again and again",
-        "raise DEPOSITS.unfit(before) from None",
+        "raise self.unfit(account) from None",
         "pass",
         "tests/shop/test_archive.py::test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_replayed",
     ),

@@ -81,17 +81,17 @@ MUTANTS = (
         "shop.billing.decide",
         (
             (
-                "account = await _users().find_one_and_update(\n"
-                '                {"_id": requested.user},\n'
-                "                _decide_it(requested, looked),",
+                "return await _users().find_one_and_update(\n"
+                '            {"_id": requested.user},\n'
+                "            _decide_it(requested, looked),",
                 'changes = dict(_decide_it(requested, looked)[0]["$set"])\n'
-                '            charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
-                '            before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
-                '            as_before = {"funds": "$balance", "balance": before.get("balance", "$$REMOVE")}\n'
-                '            remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
-                "            account = await _users().find_one_and_update(\n"
-                "                user,\n"
-                '                [*remember, {"$unset": "funds"}],',
+                '        charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
+                '        before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
+                '        as_before = {"funds": "$balance", "balance": before.get("balance", "$$REMOVE")}\n'
+                '        remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
+                "        return await _users().find_one_and_update(\n"
+                "            user,\n"
+                '            [*remember, {"$unset": "funds"}],',
             ),
         ),
     ),
@@ -127,8 +127,13 @@ MUTANTS = (
     ),
     Mutant(
         "a key in the archive is not looked up",
-        "shop.billing._credit",
-        (("await DEPOSITS.find(before, key, session)", "None"),),
+        "shop.archive.Archive.settle",
+        (
+            (
+                "await self.find(account, key, session)",
+                "await self.find(account, key, session) if self is not DEPOSITS else None",
+            ),
+        ),
     ),
     Mutant(
         "a deposit whose outcome is unknown is taken for done",
@@ -153,8 +158,13 @@ MUTANTS = (
     ),
     Mutant(
         "a basket in the archive is not looked up",
-        "shop.billing.decide",
-        (("paid = await PAID_BASKETS.find(account, basket, session)", "paid = None"),),
+        "shop.archive.Archive.settle",
+        (
+            (
+                "await self.find(account, key, session)",
+                "await self.find(account, key, session) if self is DEPOSITS else None",
+            ),
+        ),
     ),
     Mutant(
         "entries are pulled whatever was moved since",

@@ -15,7 +15,6 @@ APART = {
 
 NOT_YET = {
     "tests/functions/test_every_function.py",
-    "tests/functions/test_keyless_deposit.py",
     "tests/shop/test_archive.py",
     "tests/shop/edge/test_handling.py",
     "tests/shop/edge/test_events.py",

@@ -10,11 +10,11 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from shop import billing
-from shop.archive import DEPOSITS
 from shop.edge import handling
 from shop.process import process
+from shop.process.process import Process
 from shop.store.client import open_client
+from shop.store.readiness import Known
 from tests.functions.conftest import Client
 from tests.support.asgi import Answer
 from tests.support.processes import shop_serve
@@ -28,70 +28,65 @@ def is_unknown(answer: Answer) -> bool:
     return answer.status == 503 and told and "retry-after" not in answer.headers
 
 
-def slow(monkeypatch: pytest.MonkeyPatch, *, then: BaseException | None = None) -> None:
-    """Let the deposit be made, and the answer of MongoDB not come back: never, or as this error."""
-    real = billing._credit_it
+class Lost:
+    """MongoDB, where one method does what it does, and the answer does not come back: never, or as an error."""
 
-    async def deposit(*args: Any) -> Any:
-        users = billing._users()
-        await users.find_one_and_update({"_id": "Pavel"}, real(10, None, billing.Moved()))
-        if then is not None:
-            raise then
-        await asyncio.Event().wait()
+    def __init__(self, real: Any, method: str, then: BaseException | None) -> None:
+        self._real, self._method, self._then = real, method, then
 
-    monkeypatch.setattr(billing, "_credit", deposit)
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._real, name)
+        if name != self._method:
+            return real
+
+        async def lost(*args: Any, **options: Any) -> Any:
+            await real(*args, **options)
+            if self._then is not None:
+                raise self._then
+            await asyncio.Event().wait()
+
+        return lost
+
+    def __getitem__(self, name: str) -> "Lost":
+        return Lost(self._real[name], self._method, self._then)
+
+    def get_database(self, *args: Any, **options: Any) -> "Lost":
+        """Return a database of which the same holds."""
+        return Lost(self._real.get_database(*args, **options), self._method, self._then)
+
+
+def losing(method: str, then: BaseException | None) -> Process:
+    """Return a process whose client loses answers; its deadlines are a tenth of what they are."""
+    now = process.current()
+    client = Lost(now.once(open_client), method, then)
+    return Process(now.settings, {open_client: client, Known: now.once(Known)}, patience=0.1)
 
 
 @pytest.mark.parametrize("error", [None, ZeroDivisionError("a bug"), asyncio.CancelledError()], ids=repr)
-async def test_14_whatever_ends_it_midway_is_unknown(
-    client: Client, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
-) -> None:
+async def test_14_whatever_ends_it_midway_is_unknown(client: Client, error: BaseException | None) -> None:
     """The function's own deadline, a bug, a cancellation. 500 said: repeat the request later."""
     await client.user()
-    slow(monkeypatch, then=error)
-    if error is None:
-        monkeypatch.setattr(billing, "_credit", _beyond_the_deadline(billing._credit))
-    answer = await client.post("/DepositCash", DEPOSIT)
+    with process.running(losing("find_one_and_update", error)):
+        answer = await client.post("/DepositCash", DEPOSIT)
     assert is_unknown(answer), answer
-    monkeypatch.undo()
     assert await client.balance() == 10
 
 
-def _beyond_the_deadline(deposit: Callable[..., Any]) -> Callable[..., Any]:
-    async def cut(*args: Any) -> Any:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().call_later(0.3, task.cancel)  # as asyncio.timeout does when the time is up
-        return await deposit(*args)
-
-    return cut
-
-
-async def test_14_with_a_key_a_repeat_is_safe_and_asked_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_14_with_a_key_a_repeat_is_safe_and_asked_for(client: Client) -> None:
     """The same end, and the repeat finds the key."""
     await client.user()
-
-    async def deposit(*_: Any) -> Any:
-        raise TimeoutError
-
-    monkeypatch.setattr(billing, "_credit", deposit)
-    answer = await client.post("/DepositCash", DEPOSIT, Idempotency_Key="a")
+    with process.running(losing("find_one_and_update", TimeoutError())):
+        answer = await client.post("/DepositCash", DEPOSIT, Idempotency_Key="a")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), asyncio.CancelledError()], ids=repr)
-async def test_14_what_fails_after_it_was_made_does_not_take_its_answer(
-    client: Client, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+async def test_14_what_fails_after_it_was_made_does_not_take_its_answer(client: Client, error: BaseException) -> None:
     """Archiving comes after the deposit: its failure answered 500, or 503 with Retry-After, for a deposit made."""
     await client.user()
-
-    async def move(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(type(DEPOSITS), "_move", move)
-    for _ in range(65):
-        assert (await client.post("/DepositCash", DEPOSIT)).status == 200
+    with process.running(losing("bulk_write", error)):
+        for _ in range(65):
+            assert (await client.post("/DepositCash", DEPOSIT)).status == 200
     assert await client.balance() == 650
 
 
