@@ -97,14 +97,14 @@ def _errors() -> list[dict[str, Any]]:
     again = {"header": {"key": "Retry-After", "value": "1"}}
     not_reached = _error(
         {"response_flag_filter": {"flags": _NOT_REACHED}},
-        "unavailable",
+        "function_unavailable",
         "the function does not run at the moment; send the same request again",
     )
     return [
         _error(_status("EQ", 404), "no_such_path", "no function answers at this host and path"),
         {**not_reached, "headers_to_add": [again]},
-        _error(_status("GE", 500), "outcome_unknown", _UNKNOWN),
-        _error(_status("GE", 400), "malformed", "this is no HTTP/1.1 request, or its headers are too long"),
+        _error(_status("GE", 500), "no_answer", _UNKNOWN),
+        _error(_status("GE", 400), "malformed_request", "this is no HTTP/1.1 request, or its headers are too long"),
     ]
 
 

@@ -141,7 +141,7 @@ async def test_a_part_that_was_stopped_stays_down_until_it_is_started(
     with pytest.raises(LookupError, match="get-order does not run"):
         stack.pid("get-order")
     told = await error(customer, f"{stack.url}/GetOrder")
-    assert told == {"status": 503, "code": "unavailable", "again": "1"}
+    assert told == {"status": 503, "code": "function_unavailable", "again": "1"}
     await stack.start_part("get-order")
     assert await status(customer, f"{stack.url}/GetOrder") == 400
 
@@ -155,14 +155,14 @@ async def test_a_request_whose_function_is_killed_meanwhile_may_have_been_done(
     asked = asyncio.create_task(error(customer, f"{stack.url}/GetOrder"))
     await asyncio.sleep(0.5)  # until it is with the function, which cannot tell
     await stack.kill("get-order")
-    assert await asked == {"status": 503, "code": "outcome_unknown", "again": None}
+    assert await asked == {"status": 503, "code": "no_answer", "again": None}
     await stack.wait_ready("get-order")
 
 
 async def test_what_is_no_http_is_refused_in_the_same_form(stack: Stack, customer: aiohttp.ClientSession) -> None:
     """Headers that are too long reach no function."""
     told = await error(customer, f"{stack.url}/GetOrder", {"X-Long": "x" * 70_000})
-    assert told == {"status": 431, "code": "malformed", "again": None}
+    assert told == {"status": 431, "code": "malformed_request", "again": None}
 
 
 async def test_the_processes_of_the_functions_are_told_apart_by_their_command(stack: Stack) -> None:
@@ -205,7 +205,7 @@ async def test_stacks_run_beside_each_other_with_their_own_settings(
 
         os.kill(other.pid("get-order"), signal.SIGSTOP)
         told = await error(customer, f"{other.url}/GetOrder")
-        assert told == {"status": 504, "code": "outcome_unknown", "again": None}
+        assert told == {"status": 504, "code": "no_answer", "again": None}
         os.kill(other.pid("get-order"), signal.SIGCONT)
         assert await status(customer, f"{other.url}/GetOrder") == 400
         pids = [other.pid(part) for part in ("mongod", "kafka", "envoy", "get-basket")]
