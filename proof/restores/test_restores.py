@@ -25,7 +25,7 @@ from tests.support.processes import shop_serve
 from tests.support.sink import Sink
 
 ALL, BILLING, ORDERS, NOTIFY = "All three databases", "Billing alone", "Orders alone", "Notify alone"
-REFUSED = "emitted before the restore of "
+REFUSED = "older_epoch: emitted before the restore of "
 
 
 @pytest.fixture

@@ -451,7 +451,7 @@ class World:
             if response is not None and record.event.epoch < self.witness.epoch:
                 told = bytes(response.body).decode()
                 of_the_lost_time = status == 422 and told.startswith(
-                    "emitted before the restore of 2026-11-26T00:00:00Z"
+                    "older_epoch: emitted before the restore of 2026-11-26T00:00:00Z"
                 )
                 holds(
                     of_the_lost_time or status == 503, "an event of the lost time is kept out", function, status, told
