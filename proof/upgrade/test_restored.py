@@ -23,7 +23,7 @@ async def test_after_a_restore_what_67d5614_emitted_is_refused_and_what_it_left_
             answer = await restored.deliver(delivery.function, headers_of(delivery.event), delivery.event.data or b"")
             assert answer.status == 422
             if b"not protobuf" not in (delivery.event.data or b""):
-                assert answer.body.startswith("emitted before the restore of ")
+                assert answer.body.startswith("older_epoch: emitted before the restore of ")
         assert restored.emitted() == []
         assert kept.stored(client) == before
 

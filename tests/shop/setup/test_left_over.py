@@ -99,7 +99,8 @@ async def test_a_process_from_before_a_restore_cannot_change_what_was_restored(
         assert await documents(RESTORED) == before
 
         async with billing_handler(empty_mongod, sink, RESTORED) as started:
-            text = f"emitted before the restore of {rfc3339(began.restored_at)}; what is still open is asked for again"
+            moment = rfc3339(began.restored_at)
+            text = f"older_epoch: emitted before the restore of {moment}; what is still open is asked for again"
             for number in (1, 2, 3):
                 assert await deliver(started, request(number)) == (422, text)
             assert await documents(RESTORED) == before
