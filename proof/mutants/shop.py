@@ -15,6 +15,7 @@ _MONGO = "tests/shop/store/test_client.py"
 _EMISSION = "tests/shop/emission/test_emit.py"
 _NOTIFICATIONS = "tests/shop/test_notifications.py"
 _BOUNDS = "tests/shop/edge/test_event_bounds.py"
+_TERMS = "tests/shop/test_terms.py"
 _TIMES = "tests/shop/test_messages.py::test_a_time_is_written_as_the_dispatcher_would"
 
 
@@ -223,6 +224,21 @@ MUTANTS = (
         "yield field.name, (said.low, said.high)",
         "yield field.name, (said.low, said.high * 1000)",
         "tests/functions/test_http_contract.py",
+    ),
+    _in(
+        "messages",
+        "two orders are always the same",
+        "(name for name in TERMS if one.get(name) != other.get(name))",
+        "(name for name in ())",
+        _TERMS,
+    ),
+    _in("orders", "a term is not stored", "literal(agreed[term]) if term in agreed else REMOVE", "REMOVE", _TERMS),
+    _in(
+        "messages",
+        "a field that nobody says is left out",
+        "if field.is_optional else document[name]",
+        "if True else document[name]",
+        "tests/shop/test_messages.py::test_only_an_optional_field_may_be_said_by_nobody",
     ),
     _in(
         "messages",
