@@ -46,8 +46,11 @@ def disagreement(found: Mapping[str, Epoch]) -> str:
     return f"the databases are of different epochs: {told}; after a restore run python -m shop.setup --restored"
 
 
-def of_consumer(found: Mapping[str, Epoch], consumer: str | None) -> int:
-    """Return the epoch that a consumer is in; of one that is not known by name, the latest."""
+def of_consumer(databases: Databases, consumer: str | None, tell: Callable[[str], None]) -> int:
+    """Return the epoch that a consumer is in; of one that is not known by name, the latest. Tell of a disagreement."""
+    found = read(databases)
+    if different := disagreement(found):
+        tell(different)
     if consumer is None:
         return max(epoch.number for epoch in found.values())
     return found[CONSUMERS[consumer].service].number

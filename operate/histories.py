@@ -30,13 +30,8 @@ class History:
         return self.accounts[0] if self.accounts else {}
 
 
-def of_user(databases: Databases, user: str, *, archives: bool) -> History | None:
-    """Return the history of one user; None for a user whom none of the three databases knows."""
-    return next(histories(databases, user, archives=archives), None)
-
-
 def histories(databases: Databases, user: str | None = None, *, archives: bool = False) -> Iterator[History]:
-    """Yield the history of every user, or of one, in the order of their names.
+    """Yield the history of every user, or of one, in the order of their names; none of a user whom nobody knows.
 
     On a live system: each user document is read before the archives, so that an entry that moves meanwhile is seen
     twice rather than not at all, and before the other services, which only ever learn of what it holds.

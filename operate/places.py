@@ -82,11 +82,6 @@ class Places:
         return self.mongodb
 
     @property
-    def knows_databases(self) -> bool:
-        """Whether all three databases can be looked at."""
-        return all(service in self.mongodb for service in SERVICES)
-
-    @property
     def kafka(self) -> Mapping[str, str]:
         """Return the configuration of a librdkafka client. Raises NotTold when nothing says where Kafka is."""
         if self.brokers is None:

@@ -70,11 +70,11 @@ def wait_for_consumers(topics: Topics, limit_s: float) -> None:
 class Comparison:
     """What of the documents that were looked at is not as it was."""
 
-    documents: int
     before: str
     after: str
     """Hashes of all of them."""
 
+    documents: int
     due_for_resend: int
     changed_documents: int = 0
     differences: list[Difference] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Comparison:
     @classmethod
     def of(cls, states: States, due_for_resend: int) -> "Comparison":
         """Compare before and after."""
-        found = cls(states.size("before"), states.digest("before"), states.digest("after"), due_for_resend)
+        found = cls(states.digest("before"), states.digest("after"), states.size("before"), due_for_resend)
         for difference in states.differences():
             if difference.fields:  # the order of fields alone is no difference
                 found.changed_documents += 1
@@ -92,14 +92,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {
-            "before": self.before,
-            "after": self.after,
-            "documents": self.documents,
-            "due_for_resend": self.due_for_resend,
-            "changed_documents": self.changed_documents,
-            "differences": [difference.as_json() for difference in self.differences],
-        }
+        return vars(self) | {"differences": [difference.as_json() for difference in self.differences]}
 
 
 @dataclass

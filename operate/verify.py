@@ -100,8 +100,8 @@ class Look:
     def at(self, user: str) -> list[Problem]:
         """Return all problems of one user, as they are now."""
         settled_by = self._settled_by()
-        history = histories.of_user(self.databases, user, archives=True)
-        return [] if history is None else self._at(history, settled_by)
+        known = histories.histories(self.databases, user, archives=True)
+        return [problem for history in known for problem in self._at(history, settled_by)]
 
     def again(self, found: Iterable[Problem]) -> list[Problem]:
         """Return those of the problems that are still there."""

@@ -179,9 +179,9 @@ def redrive(
         _note_outdated(outdated)
         return
     redriven = Redriven(outdated=len(outdated))
-    with progress("redriving", len(todo)) as steps:
+    with progress("redriving", len(todo)) as step:
         try:
-            asyncio.run(redrive_letters(running, todo, Bounds(max_replays, concurrency, rate), redriven, steps.done))
+            asyncio.run(redrive_letters(running, todo, Bounds(max_replays, concurrency, rate), redriven, step))
         except BaseException:
             _show_redriven(redriven, json=json, stopped_of=len(todo))
             raise

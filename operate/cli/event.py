@@ -11,7 +11,7 @@ import typer
 from bson import ObjectId
 
 from operate import epochs, story
-from operate.cli.options import AllEpochs, Concurrency, Json, Rate, Since, To, ToUrl, destination, since_ms
+from operate.cli.options import AllEpochs, Concurrency, Json, Rate, Since, To, ToUrl, choose, destination, since_ms
 from operate.cli.output import CHECK_FAILED, count, note, progress, show_json, show_lines, show_table
 from operate.deliver import Answer, send_all
 from operate.errors import NotReachable, WrongUse
@@ -54,8 +54,8 @@ def record(
     recorded = Recorded(topic)
     to_stdout = str(output) == "-"
     opened = nullcontext(typer.get_text_stream("stdout")) if to_stdout else replacing(output, note)
-    with opened as file, progress("recording") as steps:
-        recorded.record(running.topics(), file, since_ms(since), limit, steps.done)
+    with opened as file, progress("recording") as step:
+        recorded.record(running.topics(), file, since_ms(since), limit, step)
     if json and not to_stdout:
         show_json({"recorded": dict(recorded.counts), "skipped": recorded.skipped})
         return
@@ -98,15 +98,15 @@ def send(
     running: RunningShop = ctx.obj
     target, recording = destination(running, to, to_url), Recording(file)
     epoch = _epoch(running, to, matters=not all_epochs)
-    chosen = _chosen(recording, None if new else epoch, all_epochs=all_epochs)
+    chosen = choose(recording, None if new else epoch, all_epochs=all_epochs)
     sent = Sent(target, times * len(chosen.numbers), chosen.older)
     events = (recording[number] for _ in range(times) for number in chosen.numbers)
     what = "new events" if new else "events again"
-    with progress("sending", sent.total) as steps:
+    with progress("sending", sent.total) as step:
 
         def told(_: Event, answer: Answer) -> None:
             sent.count(answer)
-            steps.done()
+            step()
 
         try:
             anew_or_again = (anew(event, epoch) for event in events) if new else events
@@ -120,25 +120,16 @@ def send(
         raise typer.Exit(CHECK_FAILED)
 
 
-def _chosen(recording: Recording, epoch: int | None, *, all_epochs: bool) -> epochs.Chosen:
-    with progress("reading", len(recording)) as steps:
-        chosen = epochs.choose(recording, epoch, all_epochs=all_epochs, step=steps.done)
-    for remark in chosen.remarks:
-        note(remark)
-    return chosen
-
-
 def _epoch(running: RunningShop, consumer: str | None, *, matters: bool) -> int | None:
     """Return the epoch that events would come into; None when nothing says where the databases are."""
-    if not running.places.knows_databases:
+    try:
+        opened = running.databases()
+    except NotTold:
         if matters:
             note("nothing says where MongoDB is, so it is not known which events are from before a restore")
         return None
-    with running.databases() as databases:
-        found = epochs.read(databases)
-    if different := epochs.disagreement(found):
-        note(different)
-    return epochs.of_consumer(found, consumer)
+    with opened as databases:
+        return epochs.of_consumer(databases, consumer, note)
 
 
 def _show_sent(sent: Sent, what: str, left_out: int, *, json: bool, stopped: bool = False) -> None:

@@ -9,11 +9,16 @@ from typing import Annotated, Final
 
 import typer
 
+from operate import epochs
+from operate.cli.output import note, progress
 from operate.deliver import Target
+from operate.epochs import Chosen
 from operate.errors import WrongUse
+from operate.payments import Payment
 from operate.places import CONSUMERS, Places
 from operate.running import RunningShop
 from operate.urls import checked
+from wire.recording import Recording
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_S: Final = 36_500 * 86_400.0  # a hundred years: nothing is older, and no clock or sleep overflows
@@ -62,6 +67,17 @@ def destination(running: RunningShop, to: str | None, to_url: str | None) -> Tar
     if (to is None) == (to_url is None):
         raise WrongUse("specify exactly one of --to and --to-url")
     return running.function(to or "") if to_url is None else running.target(checked(to_url, "--to-url"))
+
+
+def choose(
+    recording: Recording, epoch: int | None, *, all_epochs: bool, about: Callable[[Payment], None] = lambda _: None
+) -> Chosen:
+    """Return which events of a recording are sent into an epoch, as --all-epochs says; say what is left out."""
+    with progress("reading", len(recording)) as step:
+        found = epochs.choose(recording, epoch, all_epochs=all_epochs, about=about, step=step)
+    for remark in found.remarks:
+        note(remark)
+    return found
 
 
 def since_ms(age_s: float | None) -> int | None:

@@ -5,7 +5,7 @@ Exit code 1 says that a check failed, and nothing else: what goes wrong otherwis
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -40,23 +40,19 @@ def note(message: str) -> None:
     typer.echo(message, err=True)
 
 
-class Steps:
-    """How far a piece of work is, for nobody to see."""
-
-    def done(self, steps: int = 1) -> None:
-        """Move on."""
-
-
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Steps]:
-    """Show a bar on a terminal while long work goes on; nothing elsewhere."""
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """Show a bar on a terminal while long work goes on, nothing elsewhere; each call of what it yields is a step."""
     if not sys.stderr.isatty():
-        yield Steps()
+        yield lambda: None
         return
-    from operate.cli.bar import bar
+    from rich.console import Console  # here, for its import takes time, and a job has no terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with bar(what, total) as steps:
-        yield steps
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
 
 
 def count(counts: Mapping[str, int]) -> str:

@@ -9,9 +9,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from operate import epochs
-from operate.cli.options import AllEpochs, Concurrency, DryRun, Json, Rate, To, ToUrl, destination, seconds
+from operate.cli.options import AllEpochs, Concurrency, DryRun, Json, Rate, To, ToUrl, choose, destination, seconds
 from operate.cli.output import CHECK_FAILED, note, progress, show_json, show_lines
-from operate.databases import Databases
 from operate.difference import Scope, States
 from operate.errors import WrongUse
 from operate.replay import LISTED, REASONS, Comparison, Plan, Replayed, wait_for_consumers
@@ -84,20 +83,22 @@ def replay(
     seed = random.randrange(2**32) if seed is None else seed  # noqa: S311 - nobody has to be unable to guess it
     plan = Plan(seed, twice=twice, shuffle=shuffle, drop=drop, duplicate=duplicate)
     with running.databases() as databases:
-        chosen, scope = _chosen(recording, databases, to, all_epochs=all_epochs)
+        scope = Scope()
+        chosen = choose(recording, epochs.of_consumer(databases, to, note), all_epochs=all_epochs, about=scope.add)
         deliveries = plan.deliveries(chosen.numbers)
         replayed = Replayed(target, chosen, len(deliveries), seed)
         if dry_run:
-            _show(replayed, [_plan(replayed)], replayed.as_json(), json=json)
+            would = f"would deliver {len(deliveries)} of {chosen.total} events to {target.url}, by seed {seed}"
+            _show(replayed, [would], replayed.as_json(), json=json)
             return
         with closing(States(databases, scope, everything=everything)) as states:
             try:
                 _wait(running, wait)
                 with progress("state before"):
                     states.take("before")
-                with progress("delivering", len(deliveries)) as steps:
+                with progress("delivering", len(deliveries)) as step:
                     events = (recording[each] for each in deliveries)
-                    replayed.deliver(events, concurrency=concurrency, rate=rate, step=steps.done)
+                    replayed.deliver(events, concurrency=concurrency, rate=rate, step=step)
                 _wait(running, wait)
                 with progress("state after"):
                     states.take("after")
@@ -109,21 +110,6 @@ def replay(
             replayed.compare(states, due_for_resend, documents=expect_noop)
     _show(replayed, _done(replayed), replayed.as_json(), json=json)
     _check(replayed, wanted, expect_noop=expect_noop)
-
-
-def _chosen(
-    recording: Recording, databases: Databases, consumer: str | None, *, all_epochs: bool
-) -> tuple[epochs.Chosen, Scope]:
-    """Return which events are delivered, and what they are about."""
-    found, scope = epochs.read(databases), Scope()
-    if different := epochs.disagreement(found):
-        note(different)
-    with progress("reading", len(recording)) as steps:
-        epoch = epochs.of_consumer(found, consumer)
-        chosen = epochs.choose(recording, epoch, all_epochs=all_epochs, about=scope.add, step=steps.done)
-    for remark in chosen.remarks:
-        note(remark)
-    return chosen, scope
 
 
 def _wait(running: RunningShop, limit_s: float) -> None:
@@ -165,11 +151,6 @@ def _show(replayed: Replayed, lines: Iterator[str] | list[str], as_json: dict[st
     show_lines(lines)
     if replayed.chosen.left_out:
         show_lines([f"skipped {replayed.chosen.left_out} events of an older epoch"])
-
-
-def _plan(replayed: Replayed) -> str:
-    events, url = replayed.chosen.total, replayed.target.url
-    return f"would deliver {replayed.deliveries} of {events} events to {url}, by seed {replayed.seed}"
 
 
 def _what(replayed: Replayed) -> str:

@@ -74,8 +74,8 @@ def verify(
         if events:
             if different := epochs.disagreement(look.epochs):
                 raise WrongUse(f"nothing was repaired: {different}")
-            with progress("repairing", len(events)) as steps:
-                send(running, events, steps.done)
+            with progress("repairing", len(events)) as step:
+                send(running, events, step)
             found, repaired = after_repair(look, found, wait)
     if json:
         show_json(_as_json(look, found, repaired, len(events)))
@@ -89,8 +89,8 @@ def verify(
 def _looked(look: Look, user: str | None, grace_s: float) -> list[Problem]:
     """Return the problems; what looks wrong counts when it still does after a while."""
     begun = time.monotonic()
-    with progress("verifying", None if user else look.users()) as steps:
-        found = look.at_everybody(user, steps.done)
+    with progress("verifying", None if user else look.users()) as step:
+        found = look.at_everybody(user, step)
     if found and grace_s and len(found) < _LISTED:
         note(f"{len(found)} problems; checking again in {grace_s:.0f} s")
         time.sleep(grace_s)
