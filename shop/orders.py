@@ -325,12 +325,10 @@ async def _emit_claimed(event: PaymentRequested, emit: Emit) -> None:
         raise
 
 
-_CANDIDATES = 20
-"""How many due baskets one look finds: when another tick was faster with the first, the next one may be free."""
-
-
-async def claim_due() -> PaymentRequested | None:
+async def claim_due(candidates: int = 20) -> PaymentRequested | None:
     """Claim the basket that has been due for a resend for longest, and return its event; None when none is due.
+
+    One look finds so many `candidates`: when another tick was faster with the first, the next one may be free.
 
     The claim sets its next time before anything is sent: ticks that overlap share the work, and a basket that never
     gets through does not keep the others waiting. Waits double without a counter, for each is as long as the basket's
@@ -342,9 +340,9 @@ async def claim_due() -> PaymentRequested | None:
     age = {"$subtract": [NOW, "$ordered_at"]}
     wait = {"$min": [{"$max": [age, RESEND_AFTER_MS]}, RESEND_AT_MOST_EVERY_MS]}
     for _ in range(_RACES):
-        longest_first = _baskets().find(due, {"user": 1}, sort=[("resend_at", 1)], limit=_CANDIDATES)
-        candidates = await longest_first.to_list()
-        for candidate in candidates:
+        longest_first = _baskets().find(due, {"user": 1}, sort=[("resend_at", 1)], limit=candidates)
+        found = await longest_first.to_list()
+        for candidate in found:
             claimed = await _baskets().find_one_and_update(
                 {"_id": candidate["_id"], "user": candidate["user"], **due},
                 [{"$set": {"resend_at": {"$add": [NOW, wait]}}}],
@@ -352,7 +350,7 @@ async def claim_due() -> PaymentRequested | None:
             )
             if claimed is not None:
                 return payment_requested(claimed)
-        if len(candidates) < _CANDIDATES:
+        if len(found) < candidates:
             return None
     return None  # other ticks claim everything first: they resend it
 

@@ -6,6 +6,7 @@ from `FUNCTION_SOURCE` (functions/<target>/main.py), so that plain `functions-fr
 
 import os
 import sys
+from collections.abc import Mapping
 
 import uvicorn
 from functions_framework.aio import create_asgi_app
@@ -22,15 +23,15 @@ DRAIN_S = 22
 a tick of resend_orders may take longer, and what it claimed is due again later."""
 
 
-def main() -> None:
-    """Serve until SIGTERM, then finish what is in flight."""
-    target = os.environ.get("FUNCTION_TARGET")
+def main(environment: Mapping[str, str] = os.environ) -> None:
+    """Serve until SIGTERM, then finish what is in flight. The framework's own variables are in the environment."""
+    target = environment.get("FUNCTION_TARGET")
     if not target:
         sys.exit("FUNCTION_TARGET is not set; name a folder of functions/, such as FUNCTION_TARGET=get_basket")
     settings = process.start().settings
     log.to_stdout()
     try:
-        app = create_asgi_app(target, os.environ.get("FUNCTION_SOURCE", f"functions/{target}/main.py"))
+        app = create_asgi_app(target, environment.get("FUNCTION_SOURCE", f"functions/{target}/main.py"))
     except FunctionsFrameworkException as error:
         sys.exit(f"{error}; run it where functions/ is, or set FUNCTION_SOURCE")
     uvicorn.run(

@@ -145,8 +145,8 @@ MUTANTS = (
     Mutant(
         "a claim that came too late ends the tick",
         "shop/orders.py",
-        "        if len(candidates) < _CANDIDATES:\n",
-        "        if candidates:\n",
+        "        if len(found) < candidates:\n",
+        "        if found:\n",
         ("tests/shop/test_orders.py::TestResend::test_a_claim_that_came_too_late_for_all_it_found_looks_again",),
     ),
     # --- the command

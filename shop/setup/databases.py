@@ -1,5 +1,6 @@
 """Reach the three databases for a command that somebody runs, wherever each of them is."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,19 @@ APPLICATION = "shop.setup"
 """The name of these connections at MongoDB; those of a function have its name."""
 
 
+Connect = Callable[[str], AsyncMongoClient[Document]]
+
+
+def connect(uri: str) -> AsyncMongoClient[Document]:
+    """Make a client of the MongoDB at a URI."""
+    return AsyncMongoClient(uri, appname=APPLICATION, tz_aware=True)
+
+
+def how_to_connect() -> Connect:
+    """Return what makes a client, as this process has it: `connect`, unless it was given another."""
+    return connect
+
+
 class Databases:
     """The databases of `orders`, `billing` and `notify`.
 
@@ -25,9 +39,8 @@ class Databases:
     def __init__(self) -> None:
         told = process.current().settings
         self._uris = {service: told.mongodb_uris.get(service, told.mongodb_uri) for service in SERVICES}
-        self._clients = {
-            uri: AsyncMongoClient[Document](uri, appname=APPLICATION, tz_aware=True) for uri in set(self._uris.values())
-        }
+        connects = process.current().once(how_to_connect)
+        self._clients = {uri: connects(uri) for uri in set(self._uris.values())}
 
     def client(self, service: str) -> AsyncMongoClient[Document]:
         """Return the client of a service's MongoDB; services at one URI share it."""

@@ -20,6 +20,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
+from shop.process import process
 from shop.setup.databases import Databases
 from shop.setup.duplicates import describe
 from shop.state import COLLECTIONS, SERVICES, Collection, Index
@@ -132,6 +133,6 @@ async def _patiently(attempt: Callable[[], Awaitable[R]]) -> R:
         except OperationFailure as error:
             if error.code not in _PASSES:
                 raise
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(process.current().limit(wait_s))
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
     return await attempt()

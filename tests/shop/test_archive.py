@@ -5,7 +5,6 @@ Faults 1 to 6 and 10, of a restore, a replay or a forged event. Most run with ar
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from bson import Int64
@@ -18,6 +17,7 @@ from shop.schema.events_pb2 import PAID
 from shop.store.client import Document, collection
 from tests.shop.test_billing import account, audit, decide, funded, requested
 from tests.support.commands import counted
+from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("shop", "limits")
 
@@ -182,36 +182,30 @@ async def test_a_key_that_only_a_newer_archive_knows_is_neither_credited_nor_rep
 
 @pytest.mark.parametrize("entry_is_found", [True, False], ids=["in the archive", "moved, then lost"])
 async def test_what_was_paid_and_moved_since_the_look_is_not_charged_again(
-    limits: ArrayLimits, monkeypatch: pytest.MonkeyPatch, entry_is_found: bool
+    limits: ArrayLimits, entry_is_found: bool
 ) -> None:
     """The update after the look is conditional on nothing having been moved; else there is another look."""
     await funded(10_000)
     await pay(*range(10, limits.limit + 10))
-    late, real = requested(1), type(PAID_BASKETS).find
-    looks = []
+    late = requested(1)
 
-    async def find(archive_: Any, document: Document, *rest: Any) -> Document | None:
-        found = await real(archive_, document, *rest)
-        looks.append(found)
-        if len(looks) == 1:  # another delivery is decided, and its entry moved, right after this look
-            monkeypatch.setattr(type(PAID_BASKETS), "find", real)
+    async def others() -> None:
+        if look.times == 1:  # another delivery is decided, and its entry moved, right after this look
             await pay(1, *range(1_000, 1_000 + limits.limit))
             if not entry_is_found:
                 await collection("billing", "paid_baskets").delete_one({"number": 1})
                 await collection("billing", "paid_baskets").delete_many({"position": {"$gt": limits.batch + 1}})
-            monkeypatch.setattr(type(PAID_BASKETS), "find", find)
-        return found
 
-    monkeypatch.setattr(type(PAID_BASKETS), "find", find)
     before = 10_000 - 10 * (2 * limits.limit + 1)
-    if entry_is_found:
-        decision = await billing.decide(late)
-        assert decision.event is not None
-        assert decision.event.outcome == PAID
-        assert len(looks) == 2
-    else:
-        with pytest.raises(Unavailable):
-            await billing.decide(late)
+    with meeting("paid_baskets.find", others, after=True) as look:
+        if entry_is_found:
+            decision = await billing.decide(late)
+            assert decision.event is not None
+            assert decision.event.outcome == PAID
+            assert look.times == 2
+        else:
+            with pytest.raises(Unavailable):
+                await billing.decide(late)
     assert (await account())["balance"] == before
 
 
@@ -286,16 +280,16 @@ class TestFailure:
         "error", [RuntimeError("a bug"), asyncio.CancelledError(), Unavailable(Code.DATABASE_UNAVAILABLE, "later")]
     )
     async def test_it_never_takes_the_answer_s_place(
-        self, monkeypatch: pytest.MonkeyPatch, error: BaseException, caplog: pytest.LogCaptureFixture
+        self, error: BaseException, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Not even the function's deadline, which ends it by a cancellation."""
 
-        async def fail(*_: object) -> None:
+        async def fail() -> None:
             raise error
 
-        monkeypatch.setattr(type(DEPOSITS), "_move", fail)
         entries = [{"key": str(number), "sum": 1} for number in range(64)]
-        await DEPOSITS.bound({"_id": "Pavel", "deposits": entries})
+        with meeting("deposits.bulk_write", fail):
+            await DEPOSITS.bound({"_id": "Pavel", "deposits": entries})
         assert "the next message tries again" in caplog.text
 
 

@@ -9,14 +9,15 @@ from bson import Int64, ObjectId
 from pymongo.errors import AutoReconnect
 
 from shop import billing, notifications, orders
-from shop.archive import DEPOSITS, PAID_BASKETS, Archive
+from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, Impossible, NotFound, Rejected
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
-from shop.store.client import Document, collection
+from shop.store.client import collection
 from tests.support.commands import counted
+from tests.support.meeting import meeting
 
 AT = datetime(2026, 11, 26, 10, tzinfo=UTC)
 
@@ -57,26 +58,15 @@ async def history(user: str = "Pavel") -> None:
         await charge(requested(number, user=user))
 
 
-class _Overtaken:
-    """A look in an archive, the first of which is overtaken, once it has seen what there is."""
+def once(others: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    """Return what lets others do something the first time only."""
+    come = [others]
 
-    def __init__(self, others: Callable[[], Awaitable[object]]) -> None:
-        self._others = others
-        self.overtaken = False
+    async def act() -> None:
+        if come:
+            await come.pop()()
 
-    @property
-    def find(self) -> Callable[..., Awaitable[Document | None]]:
-        """Return what takes the place of Archive.find."""
-        original = Archive.find
-
-        async def find(archive: Archive, *arguments: Any) -> Document | None:
-            found = await original(archive, *arguments)
-            if not self.overtaken:
-                self.overtaken = True
-                await self._others()
-            return found
-
-        return find
+    return act
 
 
 class TestArchive:
@@ -135,23 +125,17 @@ class TestArchive:
         assert (await billing.find_account("Pavel"))["deposits"] == []
         assert await collection("billing", "deposits").count_documents({}) == 2
 
-    async def test_a_payment_that_is_made_and_moved_during_the_look_is_not_made_again(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_payment_that_is_made_and_moved_during_the_look_is_not_made_again(self) -> None:
         """Another delivery was faster, from the first update to the archive."""
         await history()
         balance = (await billing.find_account("Pavel"))["balance"]
         event = requested(2)  # a number that was archived, of a basket that was not: orders was restored
         event.basket = "f" * 24
-        look = _Overtaken(lambda: charge(event))
-        monkeypatch.setattr(Archive, "find", look.find)
-        assert (await charge(event)).outcome == PAID
-        assert look.overtaken
+        with meeting("paid_baskets.find", once(lambda: charge(event)), after=True):
+            assert (await charge(event)).outcome == PAID
         assert (await billing.find_account("Pavel"))["balance"] == balance - 10
 
-    async def test_a_deposit_that_is_made_and_moved_during_the_look_is_not_made_again(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_deposit_that_is_made_and_moved_during_the_look_is_not_made_again(self) -> None:
         """Another delivery was faster, and one more deposit moved both."""
         await history()
         balance = (await billing.find_account("Pavel"))["balance"]
@@ -160,26 +144,23 @@ class TestArchive:
             await deposit("Pavel", "new", 7)
             await deposit("Pavel", "newer", 1)
 
-        look = _Overtaken(others)
-        monkeypatch.setattr(Archive, "find", look.find)
-        assert (await billing.credit("Pavel", 7, "new")).replayed
-        assert look.overtaken
+        with meeting("deposits.find", once(others), after=True):
+            assert (await billing.credit("Pavel", 7, "new")).replayed
         assert (await billing.find_account("Pavel"))["balance"] == balance + 8
 
     @pytest.mark.parametrize("error", [AutoReconnect("away"), ZeroDivisionError("a bug")])
     async def test_a_move_that_fails_does_not_fail_the_answer(
-        self, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, error: Exception, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The payment was made and told; the next one moves what is too much."""
 
-        async def fail(*_: object) -> None:
+        async def fail() -> None:
             raise error
 
         await billing.create_user("Pavel")
         await billing.credit("Pavel", 100, "a")
         await billing.decide(requested(1))
-        with monkeypatch.context() as patch:
-            patch.setattr(type(PAID_BASKETS), "_move", fail)
+        with meeting("paid_baskets.bulk_write", fail):
             assert (await charge(requested(2))).outcome == PAID
         assert "archiving paid_baskets failed, the next message tries again" in caplog.text
         await charge(requested(3))

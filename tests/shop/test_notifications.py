@@ -8,9 +8,9 @@ import pytest
 from shop import notifications
 from shop.errors import Contradiction, Impossible
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided
-from shop.store import change
-from shop.store.client import Document, collection
+from shop.store.client import collection
 from tests.support.commands import counted
+from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("shop")
 
@@ -72,24 +72,17 @@ class TestRecord:
             await notifications.record(decided(**changed))
         assert (await notifications.latest(None)).notifications == first
 
-    async def test_what_a_notification_is_refused_for_was_confirmed_to_be_the_latest(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_what_a_notification_is_refused_for_was_confirmed_to_be_the_latest(self) -> None:
         """An upsert that changes nothing waits for nothing: what it met may be of a primary that was replaced."""
         await notifications.record(decided())
-        looked = []
 
-        async def is_latest(of: object, key: Document, seen: Document | None) -> bool:
-            looked.append(key)
-            if len(looked) == 1:  # it was of a replaced primary: the new one knows nothing of it
-                await collection("notify", "notifications").delete_many({})
-                return False
-            return True
+        async def replaced() -> None:  # the new primary knows nothing of it
+            await collection("notify", "notifications").delete_many({})
 
-        monkeypatch.setattr(change, "is_latest", is_latest)
-        await notifications.record(decided(sum=11))
+        with meeting("notifications.find_one", replaced) as looks:
+            await notifications.record(decided(sum=11))
         assert [entry["sum"] for entry in (await notifications.latest("Pavel")).notifications] == [11]
-        assert looked == [{"_id": f"{1:024x}.1", "user": "Pavel"}]
+        assert looks.times == 1
 
     async def test_an_id_that_an_upsert_met_is_looked_at_as_it_is_now(self) -> None:
         """A duplicate key error waits for nothing either; the look that it leads to confirms the primary."""

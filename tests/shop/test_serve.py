@@ -1,5 +1,8 @@
 """What a container starts: one server, on all addresses, which drains what is in flight and outlasts a proxy."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -7,8 +10,10 @@ import uvicorn
 
 from shop import serve
 from shop.edge import handling
-from shop.process import log, process
+from shop.process import process
+from shop.process.log import JsonFormatter
 from shop.process.settings import Settings
+from tests.support.asgi import framework
 
 
 @pytest.fixture
@@ -17,17 +22,25 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     told: dict[str, Any] = {}
 
     def run(app: object, **options: object) -> None:
-        told.update(options, app=app)
-
-    def to_stdout() -> None:
-        told["logs"] = True
+        told.update(options, app=app, logs=[type(handler.formatter) for handler in logging.root.handlers])
 
     monkeypatch.setattr(uvicorn, "run", run)
-    monkeypatch.setattr(log, "to_stdout", to_stdout)  # pytest has the log
-    monkeypatch.setenv("FUNCTION_TARGET", "get_order")
-    with process.running(process.Process(Settings.read({"FUNCTION_TARGET": "get_order", "PORT": "8123"}))):
-        serve.main()
+    environment = {"FUNCTION_TARGET": "get_order", "PORT": "8123"}
+    with process.running(process.Process(Settings.read(environment))), framework(), log_of_its_own():
+        serve.main(environment)
     return told
+
+
+@contextmanager
+def log_of_its_own() -> Iterator[None]:
+    """Give the log back to pytest afterwards."""
+    handlers, level = logging.root.handlers, logging.root.level
+    logging.root.handlers = []
+    try:
+        yield
+    finally:
+        logging.root.handlers = handlers
+        logging.root.setLevel(level)
 
 
 def test_it_listens_where_knative_sends(served: dict[str, Any]) -> None:
@@ -48,7 +61,7 @@ def test_idle_connections_are_kept_longer_than_any_proxy_keeps_them(served: dict
 
 def test_one_process_serves_and_nothing_is_logged_twice(served: dict[str, Any]) -> None:
     """Serving scales by containers; each message has one line of our own, and no header names the server."""
-    assert served["logs"]
+    assert served["logs"] == [JsonFormatter]
     assert served.keys().isdisjoint({"workers", "reload", "limit_concurrency", "limit_max_requests"})
     assert (served["access_log"], served["log_config"], served["server_header"]) == (False, None, False)
     assert (served["loop"], served["http"], served["lifespan"]) == ("uvloop", "httptools", "off")

@@ -4,13 +4,16 @@ import functools
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from functions_framework.aio import create_asgi_app
+from starlette.requests import Request
 
+from shop.edge.handling import Function
 from tests.support.statements import watching
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -40,15 +43,26 @@ class Answer:
         return self.body.decode()
 
 
+def framework() -> AbstractContextManager[object]:
+    """Take back what the framework leaves in the environment, its FUNCTION_TARGET: one function is one process."""
+    return mock.patch.dict(os.environ)
+
+
 @functools.cache
-def app(function: str) -> Any:
-    """Return the framework's app of a function, as `shop.serve` builds it."""
-    with mock.patch.dict(os.environ):  # the framework leaves its FUNCTION_TARGET there: one function is one process
-        return create_asgi_app(function, str(FUNCTIONS / function / "main.py"))
+def app(function: str | Function) -> Any:
+    """Return the framework's app of a function, as `shop.serve` builds it; or one of a function of a test's own."""
+    if isinstance(function, str):
+        with framework():
+            return create_asgi_app(function, str(FUNCTIONS / function / "main.py"))
+
+    async def own(scope: Any, receive: Any, send: Any) -> None:
+        await (await function(Request(scope, receive)))(scope, receive, send)
+
+    return own
 
 
 async def call(
-    function: str,
+    function: str | Function,
     method: str = "POST",
     *,
     path: str = "/",
@@ -86,7 +100,7 @@ async def call(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    with watching(function):
+    with watching(str(function)):
         await app(function)(scope, receive, send)
     return Answer(
         status=sent[0]["status"],

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from shop import notifications
+from shop.edge import Call, consumer
+from shop.edge.handling import Function
 from shop.errors import Code, Contradiction, Unavailable
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from shop.store.client import collection
@@ -62,9 +64,11 @@ def structured(
     return [("Content-Type", media_type)], json.dumps(event).encode()
 
 
-async def notify(event: tuple[list[tuple[str, str]], bytes], method: str = "POST") -> Answer:
-    """Bring an event to notify_handler."""
-    answer = await call("notify_handler", method, headers=event[0], body=event[1])
+async def notify(
+    event: tuple[list[tuple[str, str]], bytes], method: str = "POST", function: str | Function = "notify_handler"
+) -> Answer:
+    """Bring an event to notify_handler, or to another function that takes it."""
+    answer = await call(function, method, headers=event[0], body=event[1])
     assert not any(name.startswith("kne-") for name in answer.headers)
     assert "Traceback" not in answer.text
     return answer
@@ -233,39 +237,33 @@ async def test_the_attributes_that_a_dead_letter_has_besides_are_not_looked_at(s
     assert (await notify(binary(decided().SerializeToString(), extensions))).status == 200
 
 
-@pytest.fixture
-def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
-    """Make the recording of notifications fail in this way."""
+def raising(error: Exception) -> Function:
+    """Make a function that takes decisions and fails in this way."""
 
-    def make(error: Exception) -> None:
-        async def record(decided: PaymentDecided) -> None:
-            raise error
+    @consumer(PaymentDecided, "notify")
+    async def failing(decided: PaymentDecided, call: Call) -> str:
+        raise error
 
-        monkeypatch.setattr(notifications, "record", record)
-
-    return make
+    return failing
 
 
-async def test_a_contradiction_is_422(raising: Callable[[Exception], None]) -> None:
+async def test_a_contradiction_is_422(databases: None) -> None:
     """Both values are in the text."""
-    raising(Contradiction(Code.OTHER_CONTENT, "notified with sum 10, not 11"))
-    answer = await notify(binary(decided().SerializeToString()))
+    function = raising(Contradiction(Code.OTHER_CONTENT, "notified with sum 10, not 11"))
+    answer = await notify(binary(decided().SerializeToString()), function=function)
     assert (answer.status, answer.text) == (422, "other_content: notified with sum 10, not 11")
 
 
-async def test_unavailable_is_503(raising: Callable[[Exception], None]) -> None:
+async def test_unavailable_is_503(databases: None) -> None:
     """KafkaSource tries again."""
-    raising(Unavailable(Code.DATABASE_UNAVAILABLE, "later"))
-    answer = await notify(binary(decided().SerializeToString()))
+    function = raising(Unavailable(Code.DATABASE_UNAVAILABLE, "later"))
+    answer = await notify(binary(decided().SerializeToString()), function=function)
     assert (answer.status, answer.text) == (503, "database_unavailable: later")
 
 
-async def test_a_bug_is_500_without_a_trace(
-    raising: Callable[[Exception], None], caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_bug_is_500_without_a_trace(databases: None, caplog: pytest.LogCaptureFixture) -> None:
     """KafkaSource tries again; the trace is in the log and nowhere else."""
-    raising(ZeroDivisionError("secret"))
-    answer = await notify(binary(decided().SerializeToString()))
+    answer = await notify(binary(decided().SerializeToString()), function=raising(ZeroDivisionError("secret")))
     assert answer.status == 500
     assert "secret" not in answer.text
     assert any(record.exc_info for record in caplog.records)

@@ -9,9 +9,9 @@ from pymongo import _csot
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shop.edge import handling as handlings
-from shop.edge.handling import Edge, Handling, Label, Work, function
+from shop.edge.handling import BODY_S, Edge, Handling, Label, Work, function
 from shop.errors import Rejected, Unavailable
+from shop.process.process import Process, current, running
 from shop.store.readiness import Epoch
 
 Reason = Rejected | Unavailable | None
@@ -87,16 +87,14 @@ async def test_15_a_body_that_stalls_spends_nobody_s_deadline() -> None:
     assert 0.1 < left[0] <= 0.3
 
 
-async def test_15_a_body_that_does_not_come_is_given_up_before_anything_is_done(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_15_a_body_that_does_not_come_is_given_up_before_anything_is_done() -> None:
     """A repeat is safe, with or without a key: nobody was asked."""
-    monkeypatch.setattr(handlings, "BODY_S", 0.05)
 
     async def work(_: Request, __: bytes, ___: Epoch, ____: Handling) -> Response:
         raise AssertionError("the body is not here")
 
-    reason = await handle(work, b"{", 5.0, b"}")
+    with running(Process(current().settings, patience=0.05 / BODY_S)):
+        reason = await handle(work, b"{", 5.0, b"}")
     assert isinstance(reason, Unavailable)
     assert reason.code.retryable
     assert "nothing was done" in str(reason)

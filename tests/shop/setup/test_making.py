@@ -2,21 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from bson import Int64, ObjectId
-from pymongo import monitoring
+from pymongo import AsyncMongoClient, monitoring
 from pymongo.errors import DuplicateKeyError, PyMongoError, WriteError
 
+from shop.process import process
+from shop.process.process import Process
 from shop.setup import COLLECTIONS, NotSetUp, making, setup
-from shop.setup.databases import Databases
+from shop.setup.databases import how_to_connect
 from shop.state import SERVICES
 from shop.store import readiness
-from shop.store.client import client, collection, database
+from shop.store.client import Document, client, collection, database, open_client
 
 AT = datetime(2026, 11, 26, 20, tzinfo=UTC)
 BASKET = ObjectId("66f0c1d2e3a4b5c6d7e8f901")
@@ -273,21 +275,17 @@ class Changes(monitoring.CommandListener):
 
 
 @pytest.fixture
-def changes(monkeypatch: pytest.MonkeyPatch) -> Changes:
+def changes(empty: None) -> Iterator[Changes]:
     """Watch what setup changes."""
     watching = Changes()
-    opened = Databases.__init__
 
-    def opening(self: Databases) -> None:
-        listeners = monitoring._LISTENERS.command_listeners
-        listeners.append(watching)
-        try:
-            opened(self)
-        finally:
-            listeners.remove(watching)
+    def watched(uri: str) -> AsyncMongoClient[Document]:
+        return AsyncMongoClient(uri, event_listeners=[watching], tz_aware=True)
 
-    monkeypatch.setattr(Databases, "__init__", opening)
-    return watching
+    before = process.current()
+    process.use(Process(before.settings, {open_client: client(), how_to_connect: watched}))
+    yield watching
+    process.use(before)
 
 
 async def described() -> dict[str, Any]:
@@ -395,17 +393,14 @@ async def test_what_passes_is_tried_again(code: int) -> None:
 
 
 @pytest.mark.usefixtures("empty")
-async def test_what_does_not_pass_ends_and_says_where(
-    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
-) -> None:
+async def test_what_does_not_pass_ends_and_says_where(configure: Callable[..., None]) -> None:
     """Tries are bounded; what is no matter of time is not tried again at all."""
-    monkeypatch.setattr(making, "_FIRST_WAIT_S", 0.0001)
-    monkeypatch.setattr(making, "_LONGEST_WAIT_S", 0.001)
+    impatient = Process(process.current().settings, patience=0.001)
     for code, tries in ((112, making._TRIES), (13, 1)):
         fail = {"failCommands": ["createIndexes"], "errorCode": code, "appName": "shop.setup"}
         point = {"configureFailPoint": "failCommand", "mode": {"times": tries}, "data": fail}
         await client().admin.command(point)
-        with pytest.raises(NotSetUp, match=r"orders\.baskets has no index user_number"):
+        with process.running(impatient), pytest.raises(NotSetUp, match=r"orders\.baskets has no index user_number"):
             await setup(("orders",))
         assert await readiness.problem("orders", 5) is not None
         await setup(("orders",))

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from bson import Int64, ObjectId
@@ -12,10 +11,11 @@ from pymongo.errors import PyMongoError
 from shop import orders
 from shop.errors import NotFound
 from shop.schema.orders_pb2 import OrderRequest
-from shop.setup import mend, mending, setup
+from shop.setup import mend, setup
 from shop.setup.making import NotSetUp
 from shop.store import readiness
-from shop.store.client import Document, collection
+from shop.store.client import collection
+from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -109,21 +109,15 @@ async def test_without_billing_nothing_is_removed(configure: Callable[..., None]
     assert await left() == both
 
 
-async def test_a_basket_that_is_ordered_between_the_look_and_the_removal_stays(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_basket_that_is_ordered_between_the_look_and_the_removal_stays() -> None:
     """The removal is conditional; the next look then removes the other one."""
     first, second = await insert(), await insert()
-    find = mending.find
 
-    async def find_then_order(*args: Any) -> list[list[Document]]:
-        found = await find(*args)
-        if found and args[1] == "baskets":
-            await orders.place(OrderRequest(user="Pavel", basket=str(second), sum=10, attempt=1))
-        return found
+    async def order() -> None:
+        await orders.place(OrderRequest(user="Pavel", basket=str(second), sum=10, attempt=1))
 
-    monkeypatch.setattr(mending, "find", find_then_order)
-    assert await mend() == []
+    with meeting("baskets.aggregate", order, after=True):
+        assert await mend() == []
     assert await left() == [second]
     with pytest.raises(NotFound):
         await orders.place(OrderRequest(user="Pavel", basket=str(first), sum=10, attempt=1))

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from bson import Int64, ObjectId
 from pymongo import AsyncMongoClient
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from shop import orders
@@ -18,7 +17,8 @@ from shop.setup import restored, restoring, setup
 from shop.setup.restoring import FUNCTIONS, NotRestored
 from shop.state import SERVICES
 from shop.store import readiness
-from shop.store.client import Document, collection, database
+from shop.store.client import collection, database
+from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -126,21 +126,16 @@ async def test_when_one_cannot_be_read_nothing_is_changed(service: str, configur
     assert await collection("orders", "baskets").find_one({"_id": basket}) == before
 
 
-async def test_one_that_breaks_off_says_so_and_the_next_run_makes_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_breaks_off_says_so_and_the_next_run_makes_it_whole() -> None:
     """Between the three databases there is no transaction; a later epoch than its consumer's waits meanwhile."""
-    write = restoring._write
 
-    async def breaks_off(database: AsyncDatabase[Document], epoch: int, restored_at: datetime) -> None:
-        if database.name == "billing":
+    async def breaks_off() -> None:
+        if writes.times == 2:
             raise OperationFailure("not authorized", 13)
-        await write(database, epoch, restored_at)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(restoring, "_write", breaks_off)
-        with pytest.raises(
-            NotRestored, match="began in orders of orders, billing, notify for sure; run it again before"
-        ):
-            await restored()
+    said = pytest.raises(NotRestored, match="began in orders of orders, billing, notify for sure; run it again before")
+    with meeting("meta.find_one_and_update", breaks_off) as writes, said:
+        await restored()
     assert [bool(epoch) for epoch in await epochs()] == [True, False, False]
     began = await restored()
     assert await epochs() == [began.epoch] * 3

@@ -5,23 +5,26 @@ listener of tests/support/statements.py, from MongoDB's documented rules.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from shop.process import process
+from shop.process.process import Process
 from shop.setup import setup, shard
-from shop.setup.databases import Databases
+from shop.setup.databases import how_to_connect
 from shop.setup.sharding import NotSharded
 from shop.state import COLLECTIONS
-from shop.store.client import database
+from shop.store.client import Document, client, open_client
 
 FAILED = OperationFailure("already sharded by something else", 23)
 
 
 class Mongos:
-    """Takes commands as the admin database of a mongos does."""
+    """Takes commands as the admin database of a mongos does; the other databases are the real ones."""
 
     def __init__(self, refuses: str | None = None) -> None:
         self.sent: list[tuple[str, Any, Any]] = []
@@ -41,26 +44,26 @@ class Mongos:
         self.sent.append((name, value, more))
         return {"ok": 1}
 
+    def get_database(self, name: str, **concerns: Any) -> AsyncDatabase[Document]:
+        """Return another database than admin."""
+        return client().get_database(name, **concerns)
 
-def connect(monkeypatch: pytest.MonkeyPatch, mongos: Mongos) -> None:
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+def connected(mongos: Mongos) -> AbstractContextManager[Process]:
     """Let shop.setup find a mongos."""
-
-    def client(databases: Databases, service: str) -> Mongos:
-        return mongos
-
-    def real(databases: Databases, service: str) -> object:
-        return database(service)
-
-    monkeypatch.setattr(Databases, "client", client)
-    monkeypatch.setattr(Databases, "__getitem__", real)
+    given = {open_client: client(), how_to_connect: lambda _: mongos}
+    return process.running(Process(process.current().settings, given))
 
 
 @pytest.mark.usefixtures("empty")
-async def test_each_collection_is_sharded_by_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_collection_is_sharded_by_its_user() -> None:
     """Ranges of users; the accounts by their _id, which is the user. `meta` is one document and stays where it is."""
     mongos = Mongos()
-    connect(monkeypatch, mongos)
-    await shard()
+    with connected(mongos):
+        await shard()
     assert mongos.sent == [
         ("enableSharding", "orders", {}),
         ("shardCollection", "orders.baskets", {"key": {"user": 1}}),
@@ -74,22 +77,20 @@ async def test_each_collection_is_sharded_by_its_user(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("empty")
-async def test_the_databases_are_sharded_by_their_names(
-    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
-) -> None:
+async def test_the_databases_are_sharded_by_their_names(configure: Callable[..., None]) -> None:
     """As the settings rename them."""
     mongos = Mongos()
     configure(databases={**process.current().settings.databases, "notify": "told"})
-    connect(monkeypatch, mongos)
-    await shard(("notify",))
+    with connected(mongos):
+        await shard(("notify",))
     assert [value for _, value, _ in mongos.sent] == ["told", "told.notifications"]
 
 
 @pytest.mark.usefixtures("empty")
-async def test_what_is_sharded_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_sharded_otherwise_is_named() -> None:
     """A shard key is not changed by a set-up."""
-    connect(monkeypatch, Mongos(refuses="billing.users"))
-    with pytest.raises(NotSharded, match=r"billing\.users cannot be sharded by _id: already sharded"):
+    refused = pytest.raises(NotSharded, match=r"billing\.users cannot be sharded by _id: already sharded")
+    with connected(Mongos(refuses="billing.users")), refused:
         await shard(("billing",))
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
 from bson import Int64
-from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
 from shop import billing, notifications, orders
@@ -16,11 +15,11 @@ from shop.errors import Code, Contradiction, NotFound, Unavailable
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
-from shop.store import change
 from shop.store.change import update
 from shop.store.client import DEADLINE_S, Document, collection, deadline
 from shop.store.pipeline import Pipeline
 from tests.support.commands import counted
+from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("shop")
 
@@ -103,42 +102,33 @@ class TestRefusal:
         assert commands.names == ["findAndModify", "find", "findAndModify"]
         assert commands.sent[1]["readConcern"] == {"level": "linearizable"}
 
-    async def test_what_changed_meanwhile_is_looked_at_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_what_changed_meanwhile_is_looked_at_again(self) -> None:
         """The account gets its balance after it was looked at: nothing is refused."""
-        users = collection("billing", "users")
-        await users.insert_one({"_id": "Pavel"})
-        monkeypatch.setattr(change, "latest", _Raced)
+        await collection("billing", "users").insert_one({"_id": "Pavel"})
 
         def read(stored: Document | None) -> int:
             if stored is None or "balance" not in stored:
                 raise NotFound(Code.UNKNOWN_USER, "refused")
             return int(stored["balance"])
 
-        assert await update(users, {"_id": "Pavel"}, _NOTHING, read) == 1
+        with meeting("users.find_one", one_more) as looks:
+            assert await update(collection("billing", "users"), {"_id": "Pavel"}, _NOTHING, read) == 1
+        assert looks.times == 1
 
-    async def test_what_never_holds_still_is_tried_again_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_what_never_holds_still_is_tried_again_later(self) -> None:
         """It ends, and is no refusal."""
-        users = collection("billing", "users")
-        await users.insert_one({"_id": "Pavel"})
-        monkeypatch.setattr(change, "latest", _Raced)
+        await collection("billing", "users").insert_one({"_id": "Pavel"})
 
         def refuse(_: Document | None) -> None:
             raise NotFound(Code.UNKNOWN_USER, "refused")
 
-        with pytest.raises(Unavailable):
-            await update(users, {"_id": "Pavel"}, _NOTHING, refuse)
+        with meeting("users.find_one", one_more), pytest.raises(Unavailable):
+            await update(collection("billing", "users"), {"_id": "Pavel"}, _NOTHING, refuse)
 
 
-class _Raced:
-    """A collection in which somebody writes just before it is looked at."""
-
-    def __init__(self, of: AsyncCollection[Document]) -> None:
-        self._of = of
-
-    async def find_one(self, key: Mapping[str, object]) -> Document | None:
-        """Write, then look."""
-        await self._of.update_one(key, {"$inc": {"balance": Int64(1)}})
-        return await self._of.find_one(key)
+async def one_more() -> None:
+    """Write to the account, just before it is looked at."""
+    await collection("billing", "users").update_one({"_id": "Pavel"}, {"$inc": {"balance": Int64(1)}})
 
 
 async def test_a_deadline_bounds_all_calls_together(mongod, configure: Callable[..., None]) -> None:
