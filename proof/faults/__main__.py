@@ -4,6 +4,7 @@ One stack on a replica set of three; every round has its own customers, all of w
 Exit status 0 when nothing was lost, charged twice or contradicted; 1 otherwise.
 """
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,14 +110,19 @@ async def _run(minutes: float, seed: int, played: Played) -> None:
                 await _play_for(minutes * 60, seed, system, played)
 
 
-def main() -> int:
-    """Play, and say how it went, also when a signal has ended it early."""
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options. Ends with one line and exit status 2 when one of them cannot be."""
     parser = Parser(description="Break everything, again and again, under load")
     parser.add_argument("--minutes", type=minutes(_MOST_MINUTES), default=30.0)
     parser.add_argument(
         "--seed", type=whole(0, 10**12), default=random.randrange(10**6), help="decides the order of the faults"
     )
-    arguments = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Play, and say how it went, also when a signal has ended it early."""
+    arguments = options()
     logging.disable(logging.ERROR)  # Kafka's clients complain about the outages we make
     played, stopped = Played(), None
     try:

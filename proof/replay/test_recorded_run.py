@@ -150,7 +150,7 @@ async def test_wrong_use_is_exit_code_2(orders: Orders, tmp_path: Path) -> None:
     nobody = ["--to-url", "http://127.0.0.1:1"]
     for options, why in [
         (["--expect", wanted, *nobody], "must hold fields of the --json output"),
-        (["--to", "get-user"], "name one of"),
+        (["--to", "get-user"], "use one of"),
         (nobody, "nobody answers"),
     ]:
         run = await orders("replay", PAYMENTS, "--wait", "0s", *options)

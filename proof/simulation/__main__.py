@@ -3,7 +3,9 @@
 import signal
 import sys
 import time
+from argparse import Namespace
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from proof.simulation.faults import Fault
@@ -126,8 +128,8 @@ def _say(line: str, *, end: str = "\n") -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Simulate, or hunt mutants; exit 1 when a promise was broken, or a mutant was not caught."""
+def options(arguments: Sequence[str] | None = None) -> Namespace:
+    """Read the options. Ends with one line and exit status 2 when one of them cannot be, or two contradict."""
     parser = Parser(prog="python -m proof.simulation", description=__doc__)
     parser.add_argument(
         "--seeds", type=_COUNT, help="how many seeds (1000), or with --mutants at most how many each (3000)"
@@ -135,11 +137,17 @@ def main() -> None:
     parser.add_argument("--first", type=_SEED, help="the first seed (1)")
     parser.add_argument("--seed", type=_SEED, help="one seed alone; its history is printed when it fails")
     parser.add_argument("--mutants", action="store_true", help="run with each known bug until it is caught")
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(arguments)
     if wanted.seed is not None and (wanted.seeds is not None or wanted.first is not None):
         parser.error("--seed runs one seed: leave --seeds and --first out")
     if wanted.mutants and (wanted.seed is not None or wanted.first is not None):
         parser.error("--mutants begins at seeds of its own: leave --seed and --first out")
+    return wanted
+
+
+def main() -> None:
+    """Simulate, or hunt mutants; exit 1 when a promise was broken, or a mutant was not caught."""
+    wanted = options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: the workers' mongods too
     try:
         if wanted.mutants:

@@ -43,13 +43,15 @@ print(json.dumps({
 }))
 """
 
-OF_EACH = [
-    *("tests/functions/test_refund_order.py", "tests/functions/test_count_sales.py"),
+OWN = ("tests/functions/test_refund_order.py", "tests/functions/test_count_sales.py")
+"""Tests of the functions made."""
+
+OF_ALL = (
     *("tests/knative", "tests/docs/test_readme.py", "tests/functions/test_http_contract.py"),
     *("tests/functions/test_every_function.py", "tests/functions/test_epochs.py"),
     "tests/shop/store/test_before_setup.py",
-]
-"""Tests of the functions made, and those that go through all functions."""
+)
+"""Tests that go through all functions."""
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +63,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(root, "git", "add", ".")
     (root / ".venv").symlink_to(Path(sys.prefix))
     for options in (["NAME=refund_order"], ["NAME=count_sales", "TOPIC=results"]):
-        run(
-            root,
-            "make",
-            "-o",
-            ".venv/dev.done",
-            "-o",
-            ".venv/made",
-            "-o",
-            ".venv/bin/orders",
-            "-o",
-            "placed",
-            "new",
-            *options,
-        )
+        run(root, "make", *INSTALLED, "new", *options)
     return root
 
 
@@ -100,18 +89,29 @@ def test_every_list_knows_a_new_function(checkout: Path) -> None:
     assert "count_sales" in lists["delivered"]
 
 
-@pytest.mark.timeout(600)
-def test_what_is_made_passes_its_own_test_and_those_of_all_functions(checkout: Path) -> None:
+def test_what_is_made_passes_its_own_test(checkout: Path) -> None:
     """Nothing has to be mended before somebody writes the first line."""
-    run(checkout, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_EACH)
+    run(checkout, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OWN)
 
 
-def test_what_is_made_is_formatted_and_typed(checkout: Path) -> None:
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_what_is_made_passes_the_tests_of_all_functions(checkout: Path) -> None:
+    """It is healthy, refuses what all refuse, and stands in the manifests, the README and the contract."""
+    run(checkout, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_ALL)
+
+
+def test_what_is_made_is_formatted(checkout: Path) -> None:
     """As `make check` wants it."""
-    made = ["functions/refund_order", "functions/count_sales"]
     run(checkout, ".venv/bin/ruff", "check", "-q", ".")
     run(checkout, ".venv/bin/ruff", "format", "--check", "-q", ".")
-    run(checkout, ".venv/bin/mypy", *(f"{folder}/main.py" for folder in made))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_what_is_made_is_typed(checkout: Path) -> None:
+    """The whole project is read for it, which takes a minute."""
+    run(checkout, ".venv/bin/mypy", "functions/refund_order/main.py", "functions/count_sales/main.py")
 
 
 @pytest.mark.timeout(600)
