@@ -49,8 +49,8 @@ class Shop:
         """Order the user's basket, once for this name, and return what became of it."""
         order = self._keep(name, {"user": user, "sum": amount}, lambda: self._open_basket(user))
         self._send("POST", "/Order", order)
-        wanted = {"user": user, "basket": order["basket"]}
-        return self._poll("/GetOrder", wanted, lambda found: found["message"] != "ordered")
+        wanted = {"user": user, "basket": order["basket"], "attempt": order["attempt"]}
+        return self._poll("/GetOrder", wanted, lambda found: found["outcome"] in ("paid", "declined"))
 
     def _open_basket(self, user: str) -> Fields:
         """Return the basket and attempt to order next. While the basket is `ordered`, another order is on its way."""

@@ -26,15 +26,12 @@ from shop.errors import Code, Contradiction, Impossible, NotFound, Rejected, Una
 from shop.messages import MAX_BALANCE, from_document, other_term, terms
 from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
-from shop.state import BILLING, USERS, kept
+from shop.state import BILLING, INSUFFICIENT_FUNDS, UNKNOWN_USER, USERS, kept
 from shop.store import change, client
 from shop.store.client import Document
 from shop.store.pipeline import NOW, Pipeline, array, literal, when
 
 SERVICE = BILLING
-
-INSUFFICIENT_FUNDS = "insufficient funds"
-UNKNOWN_USER = "unknown user"
 
 
 def _users() -> AsyncCollection[Document]:

@@ -11,7 +11,7 @@ State: `orders.baskets`, one document per basket (`shop.setup` has its validator
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,22 @@ from shop.schema.orders_pb2 import (
     OrderRequest,
     OrderResponse,
 )
-from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS, kept
+from shop.state import (
+    BASKETS,
+    DECLINED_OUTCOME,
+    NO_OUTCOME,
+    OPEN,
+    ORDERED,
+    ORDERS,
+    PAID_OUTCOME,
+    PAID_STATUS,
+    PENDING_OUTCOME,
+    decline_code,
+    kept,
+)
 from shop.store import change, client
 from shop.store.client import Document
-from shop.store.pipeline import NOW, REMOVE, Pipeline, literal, when
+from shop.store.pipeline import NOW, REMOVE, Pipeline, array, literal, when
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +57,9 @@ RESEND_AFTER_MS = 60_000
 
 RESEND_AT_MOST_EVERY_MS = 3_600_000
 """The longest wait between two resends of one basket."""
+
+DECLINES_KEPT = 16
+"""How many earlier declines a basket keeps with their reasons; that they were declined is known of all."""
 
 
 def _baskets() -> AsyncCollection[Document]:
@@ -168,8 +183,15 @@ def _order_it(mine: ObjectId, request: OrderRequest) -> Pipeline:
         "request": mine,
         "decided_at": REMOVE,
         "reason": REMOVE,
+        "declines": {"$cond": [{"$gt": ["$attempt", 0]}, _with_the_latest_decline(), REMOVE]},
     }
     return [{"$set": when({"$and": conditions}, changes)}]
+
+
+def _with_the_latest_decline() -> Mapping[str, Any]:
+    """Return the declines with that of the latest attempt, as the basket had it before it is ordered again."""
+    latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at")}
+    return {"$slice": [{"$concatArrays": [array("declines"), [latest]]}, -DECLINES_KEPT]}
 
 
 def _order_again(stored: Document, request: OrderRequest) -> Ordered:
@@ -194,15 +216,14 @@ def _order_again(stored: Document, request: OrderRequest) -> Ordered:
 
 
 def _ordered(message: str, stored: Document, *, replayed: bool, attempt: int | None = None) -> Ordered:
-    about = stored["attempt"] if attempt is None else attempt
-    on_its_way = stored["status"] == ORDERED and about == stored["attempt"]
-    response = OrderResponse(
-        status=True, message=message, basket=str(stored["_id"]), attempt=about, order_status=stored["status"]
+    about = _known_of(stored, stored["attempt"] if attempt is None else attempt)
+    response = from_document(
+        OrderResponse, about, status=True, message=message, basket=stored["_id"], order_status=stored["status"]
     )
     return Ordered(
         response=response,
         replayed=replayed,
-        event=payment_requested(stored) if on_its_way else None,
+        event=payment_requested(stored) if about["outcome"] == PENDING_OUTCOME else None,
     )
 
 
@@ -211,13 +232,42 @@ def payment_requested(stored: Document) -> PaymentRequested:
     return from_document(PaymentRequested, stored, basket=stored["_id"], epoch=None)
 
 
+# --- outcomes --------------------------------------------------------------------------------------------------------
+
+_OUTCOMES = {OPEN: DECLINED_OUTCOME, ORDERED: PENDING_OUTCOME, PAID_STATUS: PAID_OUTCOME}
+"""The outcome of a basket's latest attempt, by the status."""
+
+
+def _known_of(basket: Document, attempt: int) -> Document:
+    """Return one attempt's outcome, and what else is known of it.
+
+    The outcome needs no memory: attempt n + 1 exists only after attempt n was declined.
+    """
+    current = basket["attempt"]
+    known: Document = {}
+    if attempt > current or current == 0:
+        outcome = NO_OUTCOME
+    elif attempt == current:
+        outcome, known = _OUTCOMES[basket["status"]], basket
+    else:
+        outcome = DECLINED_OUTCOME
+        known = next((decline for decline in basket.get("declines", []) if decline["attempt"] == attempt), known)
+    code = decline_code(known["reason"]) if "reason" in known else None
+    return {**known, "attempt": attempt, "outcome": outcome, "decline_code": code}
+
+
 # --- GetOrder --------------------------------------------------------------------------------------------------------
 
 
 async def show_order(request: GetOrderRequest) -> GetOrderResponse:
-    """Show what became of a basket. Raises NotFound for one that is absent or of another user."""
+    """Show what became of a basket's latest order, or of the attempt that is asked for.
+
+    Raises NotFound for a basket that is absent or of another user.
+    """
     basket = await find_order(request.user, request.basket)
-    return from_document(GetOrderResponse, basket, status=True, message=basket["status"], basket=basket["_id"])
+    about = _known_of(basket, request.attempt if request.HasField("attempt") else basket["attempt"])
+    same = {"basket": basket["_id"], "number": basket["number"]}
+    return from_document(GetOrderResponse, about, status=True, message=basket["status"], **same)
 
 
 async def find_order(user: str, basket: str) -> Document:

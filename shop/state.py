@@ -55,6 +55,23 @@ Outcome = Literal["paid", "declined"]
 PAID_OUTCOME: Final = "paid"
 DECLINED_OUTCOME: Final = "declined"
 
+NO_OUTCOME: Final = "none"
+"""What a client is told of an attempt that was not ordered."""
+
+PENDING_OUTCOME: Final = "pending"
+"""What a client is told of an attempt that is not decided."""
+
+INSUFFICIENT_FUNDS: Final = "insufficient funds"
+UNKNOWN_USER: Final = "unknown user"
+
+_DECLINE_CODES: Final[Mapping[str, str]] = {INSUFFICIENT_FUNDS: "insufficient_funds", UNKNOWN_USER: "no_account"}
+
+
+def decline_code(reason: str) -> str:
+    """Return why an attempt was declined, for programs; `other` for a reason that only a newer billing gives."""
+    return _DECLINE_CODES.get(reason, "other")
+
+
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
@@ -82,6 +99,15 @@ def kept(values: Mapping[str, object]) -> dict[str, Any]:
     return {name: Int64(value) if type(value) is int else value for name, value in values.items()}
 
 
+class EarlierDecline(Terms):
+    """What is kept of a declined attempt when the basket is ordered again: as much as the basket has of it."""
+
+    attempt: Count
+    reason: NotRequired[str]
+    ordered_at: NotRequired[datetime]
+    decided_at: NotRequired[datetime]
+
+
 class Basket(TypedDict):
     """A basket, and its latest order; what is `NotRequired` comes with the first one."""
 
@@ -96,6 +122,7 @@ class Basket(TypedDict):
     request: NotRequired[ObjectId]
     decided_at: NotRequired[datetime]
     reason: NotRequired[str]
+    declines: NotRequired[list[EarlierDecline]]
 
 
 class Attempt(TypedDict):

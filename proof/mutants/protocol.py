@@ -242,8 +242,8 @@ MUTANTS = (
     _in(
         "shop/orders",
         "a replay of another basket's attempt emits",
-        'on_its_way = stored["status"] == ORDERED and about == stored["attempt"]',
-        'on_its_way = stored["status"] == ORDERED',
+        'event=payment_requested(stored) if about["outcome"] == PENDING_OUTCOME else None',
+        'event=payment_requested(stored) if stored["status"] == ORDERED else None',
         _ORDERS,
     ),
     # --- the resend loop

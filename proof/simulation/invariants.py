@@ -26,6 +26,7 @@ def check(witness: Witness, holdings: Holdings) -> None:
     _check_decisions(witness, charges, baskets)
     _check_notifications(witness, holdings.notifications)
     _check_answers(witness, baskets, holdings.accounts)
+    _check_outcomes(witness, baskets)
 
 
 def check_apart(witness: Witness, holdings: Holdings, before: Backup, restored: Backup) -> None:
@@ -245,3 +246,30 @@ def _check_answers(witness: Witness, baskets: Mapping[str, Document], accounts: 
             holds(says.startswith("paid" if paid else "declined"), "the client is told the truth", sent, decision)
         if not sent.replayed or "attempt" not in sent.call.fields:
             holds(decision.sum == sent.call.fields["sum"], "an order is charged the sum it was accepted for", sent)
+
+
+_CODES = {"": None, "insufficient funds": "insufficient_funds", "unknown user": "no_account"}
+"""The `decline_code` of each reason: said again here, to find what the functions say wrongly."""
+
+_KEPT = 16
+"""How many declines before the latest attempt a basket keeps."""
+
+
+def _check_outcomes(witness: Witness, baskets: Mapping[str, Document]) -> None:
+    for basket, stored in baskets.items():
+        kept = [(each["attempt"], each["sum"], each["reason"]) for each in stored.get("declines", [])]
+        earlier = [witness.decided[basket, attempt] for attempt in range(1, stored["attempt"])][-_KEPT:]
+        declined = [(each.attempt, each.sum, each.reason) for each in earlier]
+        holds(kept == declined, "a basket keeps its earlier declines as they were decided", stored, declined)
+    for sent in [*witness.granted("create_order"), *witness.granted("get_order")]:
+        outcome, attempt = sent.body["outcome"], sent.body["attempt"]
+        holds(outcome != "none" or sent.call.function == "get_order", "an order that is accepted has an outcome", sent)
+        if outcome in ("paid", "declined"):
+            decision = witness.decided.get((sent.body["basket"], attempt))
+            final = decision is not None and outcome == ("paid" if decision.outcome == PAID else "declined")
+            holds(final, "an attempt's outcome, once told final, never changes", sent, decision)
+            assert decision is not None
+            forgotten = baskets[sent.body["basket"]]["attempt"] > attempt + _KEPT
+            code = sent.body["decline_code"]
+            right = code == _CODES[decision.reason] or (forgotten and code is None)
+            holds(right, "a client is told why an attempt was declined", sent, decision)

@@ -249,6 +249,26 @@ MUTANTS = (
         "shop.orders._order_again",
         (("if (term := other_term(agreed, stored)) is not None:", "if term := None:"),),
     ),
+    Mutant(
+        "a decline is kept under the attempt after it",
+        "shop.orders._with_the_latest_decline",
+        (("    return", '    latest["attempt"] = {"$add": ["$attempt", Int64(1)]}\n    return'),),
+    ),
+    Mutant(
+        "a decline is kept with the reason of the first one",
+        "shop.orders._with_the_latest_decline",
+        (
+            (
+                "    return",
+                '    latest["reason"] = {"$ifNull": [{"$first": "$declines.reason"}, "$reason"]}\n    return',
+            ),
+        ),
+    ),
+    Mutant(
+        "the outcome of an earlier attempt is the basket's",
+        "shop.orders._known_of",
+        (("elif attempt == current:", "elif True:"),),
+    ),
     # --- settlement and resend
     Mutant(
         "settlement does not look at the attempt",

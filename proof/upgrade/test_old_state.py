@@ -10,6 +10,19 @@ from local.servers.mongodb import Mongod
 from proof.upgrade import books, kept
 from proof.upgrade.served import TICK, Functions, headers_of, setup
 
+_NEW = {"outcome", "decline_code"}
+"""What answers about an order have by now, after all that they had."""
+
+
+def _known_then(path: str, body: str) -> str:
+    """Return an answer without the fields that 67d5614 did not know."""
+    if not path.startswith(("/Order", "/GetOrder")):
+        return body
+    answer = json.loads(body)
+    assert answer.keys() >= _NEW
+    then = {name: value for name, value in answer.items() if name not in _NEW}
+    return json.dumps(then, ensure_ascii=False, separators=(",", ":"))
+
 
 async def test_the_dump_holds_what_it_says(shop: Functions, client: MongoClient[Any]) -> None:
     """All that is wrong with it is known."""
@@ -53,7 +66,7 @@ async def test_every_old_call_is_answered_as_it_was_byte_for_byte(shop: Function
         assert answer.status == call.status, (call, answer)
         assert answer.headers.get("Idempotent-Replayed") == call.replayed
         if call.status == 200:
-            assert answer.body == call.body
+            assert _known_then(call.path, answer.body) == call.body
         else:  # the words of a refusal may become better ones, and it has a code by now
             assert json.loads(answer.body).keys() - json.loads(call.body).keys() == {"code"}
             assert json.loads(answer.body)["status"] is False

@@ -42,29 +42,35 @@ class OrderRequest(_message.Message):
     def __init__(self, user: _Optional[str] = ..., sum: _Optional[int] = ..., basket: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class OrderResponse(_message.Message):
-    __slots__ = ("status", "message", "basket", "attempt", "order_status")
+    __slots__ = ("status", "message", "basket", "attempt", "order_status", "outcome", "decline_code")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     BASKET_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ORDER_STATUS_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DECLINE_CODE_FIELD_NUMBER: _ClassVar[int]
     status: bool
     message: str
     basket: str
     attempt: int
     order_status: str
-    def __init__(self, status: _Optional[bool] = ..., message: _Optional[str] = ..., basket: _Optional[str] = ..., attempt: _Optional[int] = ..., order_status: _Optional[str] = ...) -> None: ...
+    outcome: str
+    decline_code: str
+    def __init__(self, status: _Optional[bool] = ..., message: _Optional[str] = ..., basket: _Optional[str] = ..., attempt: _Optional[int] = ..., order_status: _Optional[str] = ..., outcome: _Optional[str] = ..., decline_code: _Optional[str] = ...) -> None: ...
 
 class GetOrderRequest(_message.Message):
-    __slots__ = ("user", "basket")
+    __slots__ = ("user", "basket", "attempt")
     USER_FIELD_NUMBER: _ClassVar[int]
     BASKET_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     user: str
     basket: str
-    def __init__(self, user: _Optional[str] = ..., basket: _Optional[str] = ...) -> None: ...
+    attempt: int
+    def __init__(self, user: _Optional[str] = ..., basket: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class GetOrderResponse(_message.Message):
-    __slots__ = ("status", "message", "basket", "number", "attempt", "sum", "reason", "ordered_at", "decided_at")
+    __slots__ = ("status", "message", "basket", "number", "attempt", "sum", "reason", "ordered_at", "decided_at", "outcome", "decline_code")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     BASKET_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +80,8 @@ class GetOrderResponse(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     ORDERED_AT_FIELD_NUMBER: _ClassVar[int]
     DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DECLINE_CODE_FIELD_NUMBER: _ClassVar[int]
     status: bool
     message: str
     basket: str
@@ -83,4 +91,6 @@ class GetOrderResponse(_message.Message):
     reason: str
     ordered_at: _timestamp_pb2.Timestamp
     decided_at: _timestamp_pb2.Timestamp
-    def __init__(self, status: _Optional[bool] = ..., message: _Optional[str] = ..., basket: _Optional[str] = ..., number: _Optional[int] = ..., attempt: _Optional[int] = ..., sum: _Optional[int] = ..., reason: _Optional[str] = ..., ordered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    outcome: str
+    decline_code: str
+    def __init__(self, status: _Optional[bool] = ..., message: _Optional[str] = ..., basket: _Optional[str] = ..., number: _Optional[int] = ..., attempt: _Optional[int] = ..., sum: _Optional[int] = ..., reason: _Optional[str] = ..., ordered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[str] = ..., decline_code: _Optional[str] = ...) -> None: ...

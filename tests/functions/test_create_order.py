@@ -26,6 +26,8 @@ async def test_an_open_basket_is_ordered_and_asks_for_its_payment(client: Client
         "basket": basket,
         "attempt": 1,
         "order_status": "ordered",
+        "outcome": "pending",
+        "decline_code": None,
     }
     assert "idempotent-replayed" not in answer.headers
     (event,) = client.sink.received

@@ -16,6 +16,8 @@ async def test_a_basket_that_was_never_ordered_is_open_at_attempt_0(client: Clie
         "reason": None,
         "ordered_at": None,
         "decided_at": None,
+        "outcome": "none",
+        "decline_code": None,
     }
 
 
@@ -43,6 +45,33 @@ async def test_a_decline_is_told_with_its_reason_until_the_next_order(client: Cl
     await client.post("/Order", {"user": "Pavel", "sum": 20, "basket": basket})
     again = (await client.get("/GetOrder", {"user": "Pavel", "basket": basket})).json
     assert (again["attempt"], again["sum"], again["reason"], again["decided_at"]) == (2, 20, None, None)
+
+
+async def test_each_attempt_s_outcome_stays_known(client: Client) -> None:
+    """One for lack of an account, one for lack of money, one paid, one that was never ordered."""
+    basket = await client.basket()
+    for attempt, sum_ in ((1, 10), (2, 20), (3, 30)):
+        await client.post("/Order", {"user": "Pavel", "sum": sum_, "basket": basket, "attempt": attempt})
+        if attempt == 3:
+            assert await told(client, basket, 3) == (3, 30, "pending", None, None)
+        await client.deliver()
+        await client.post("/CreateUser", {"user": "Pavel"})
+        if attempt == 2:
+            assert await told(client, basket, 2) == (2, 20, "declined", "insufficient_funds", "insufficient funds")
+            await client.post("/DepositCash", {"user": "Pavel", "sum": 100})
+    assert await told(client, basket, 1) == (1, 10, "declined", "no_account", "unknown user")
+    assert await told(client, basket, 2) == (2, 20, "declined", "insufficient_funds", "insufficient funds")
+    assert await told(client, basket, 3) == await told(client, basket) == (3, 30, "paid", None, None)
+    assert await told(client, basket, 4) == (4, None, "none", None, None)
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket, "attempt": 1})
+    assert (answer.json["outcome"], answer.json["decline_code"]) == ("declined", "no_account")
+
+
+async def told(client: Client, basket: str, attempt: int | None = None) -> tuple[object, ...]:
+    """Return what GET /GetOrder says of an attempt of Pavel's basket."""
+    answer = await client.get("/GetOrder", {"user": "Pavel", "basket": basket, "attempt": attempt})
+    assert answer.json["message"] in ("open", "ordered", "paid")
+    return tuple(answer.json[name] for name in ("attempt", "sum", "outcome", "decline_code", "reason"))
 
 
 async def test_a_basket_that_is_absent_or_of_another_user_is_404(client: Client) -> None:

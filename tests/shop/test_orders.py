@@ -10,7 +10,7 @@ from shop import orders
 from shop.errors import Contradiction, NotFound
 from shop.orders import Ordered
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
-from shop.schema.orders_pb2 import OrderRequest
+from shop.schema.orders_pb2 import GetOrderRequest, OrderRequest
 from shop.store.client import Document, collection, database
 from tests.support.commands import counted
 
@@ -304,6 +304,30 @@ async def age(basket: str, age_s: float) -> None:
     await collection("orders", "baskets").update_one(
         {"_id": ObjectId(basket)}, {"$set": {"ordered_at": at, "resend_at": datetime.now(UTC) - timedelta(seconds=1)}}
     )
+
+
+class TestOutcomes:
+    async def test_a_basket_keeps_the_declines_before_its_latest_order_and_no_more_than_16(self) -> None:
+        """Older ones are known to be declined, and no longer why."""
+        basket = await new_basket()
+        for attempt in range(1, 19):
+            event = (await order(basket, attempt, attempt)).event
+            assert event is not None
+            await orders.settle(decided(event, DECLINED, reason=f"reason {attempt}"))
+        document = await stored(basket)
+        kept = [(each["attempt"], each["sum"], each["reason"]) for each in document["declines"]]
+        assert kept == [(attempt, attempt, f"reason {attempt}") for attempt in range(2, 18)]
+        told = [await self._told(basket, attempt) for attempt in (1, 2, 18, 19)]
+        assert told == [("declined", ""), ("declined", "other"), ("declined", "other"), ("none", "")]
+
+    async def test_a_first_order_keeps_no_declines(self) -> None:
+        """Most baskets are paid at once, and stay as small as they were."""
+        basket, _ = await ordered_basket()
+        assert "declines" not in await stored(basket)
+
+    async def _told(self, basket: str, attempt: int) -> tuple[str, str]:
+        answer = await orders.show_order(GetOrderRequest(user="Pavel", basket=basket, attempt=attempt))
+        return answer.outcome, answer.decline_code
 
 
 class TestResend:

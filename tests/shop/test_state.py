@@ -26,7 +26,21 @@ META = {
     "required": ["_id", "epoch", "restored_at"],
 }
 
+DATE = {"bsonType": "date"}
+DECLINE = {
+    "bsonType": "object",
+    "properties": {
+        "sum": COUNT,
+        "attempt": COUNT,
+        "reason": {"bsonType": "string"},
+        "ordered_at": DATE,
+        "decided_at": DATE,
+    },
+    "required": ["sum", "attempt"],
+}
+
 ADDED: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "orders.baskets": [((), {"declines": {"bsonType": "array", "items": DECLINE}})],
     "billing.users": [
         (("paid_baskets", "items"), {"epoch": COUNT}),
         (("declined",), {"epoch": COUNT}),
