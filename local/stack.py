@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from local import folder, manifests
-from local.folder import ADDRESSES as ADDRESSES
 from local.manifests import Manifests, Patch, Service
 from local.plan import Plan
 from local.ports import Ports

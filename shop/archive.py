@@ -152,7 +152,7 @@ class Archive:
 
         To be asked before the archive is said to be unfit: a move that came between two reads looks like one.
         """
-        latest = await client.latest(client.collection(state.BILLING, state.USERS)).find_one({"_id": account["_id"]})
+        latest = await _latest_of(account)
         return (
             latest is not None
             and self.moved(latest) == self.moved(account)
@@ -249,7 +249,7 @@ class Archive:
         }
         if "number" in entries[0]:  # a fast path: a number above it needs no look in the archive
             changes["$max"] = {"archived_through": max(entry["number"] for entry in entries)}
-        await client.collection(state.BILLING, state.USERS).update_one({"_id": user, **as_read}, changes)
+        await _users().update_one({"_id": user, **as_read}, changes)
 
     async def _has_strangers(self, account: Document) -> bool:
         """Tell whether the archive holds entries that are neither counted nor, one by one, the next of the array.
@@ -269,7 +269,7 @@ class Archive:
             entry.items() <= stored.items() for entry, stored in zip(array, ahead, strict=False)
         ):
             return False
-        latest = await client.latest(client.collection(state.BILLING, state.USERS)).find_one({"_id": account["_id"]})
+        latest = await _latest_of(account)
         if latest is not None and self.moved(latest) == moved:
             raise self.unfit(account)
         return True
@@ -285,6 +285,15 @@ class Archive:
         held = await self._held(account, None)
         await self._check(account, held)
         return held
+
+
+def _users() -> AsyncCollection[Document]:
+    return client.collection(state.BILLING, state.USERS)
+
+
+async def _latest_of(account: Document) -> Document | None:
+    """Read the account again, as it is now: what is said of an archive for good rests on nothing older."""
+    return await client.latest(_users()).find_one({"_id": account["_id"]})
 
 
 def _find(entries: Any, key: str, value: object) -> Document | None:

@@ -14,11 +14,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.folder import ADDRESSES
 from local.manifests import Patch
 from local.servers.child import die_with_parent
 from local.servers.parts import Keeper, PartFailedError, Server
 from local.settings import ROOT, SettingsError
-from local.stack import ADDRESSES, ENVOY, MONGOD, Stack
+from local.stack import ENVOY, MONGOD, Stack
 from tests.support.stack_fixtures import eventually, free
 
 
