@@ -220,7 +220,7 @@ class _Check:
         paid = total(self._entries) + self._archived.get("paid", 0)
         balance = self._account.get("balance", 0)
         if balance != deposited - paid and not self._is_counted_twice():
-            yield self._on_account("balance", f"balance {balance}, yet {deposited} deposited - {paid} paid")
+            yield self._on_account("balance", f"balance {balance}, but {deposited} deposited - {paid} paid")
         seen: set[ObjectId] = set()
         for entry in self._entries:
             if entry["basket"] in seen:
@@ -240,11 +240,11 @@ class _Check:
             ("archived deposits", _of(moved), self._said_moved("deposits", "deposited")),
         ):
             if wrong := archive_difference(said, held):
-                detail = f"the archive holds {held}, yet {said} was moved there: {wrong}"
+                detail = f"the archive holds {held}, but {said} was moved there: {wrong}"
                 if kind == "archived charges" and self._is_counted_twice():
                     kind = "counted twice"
                     detail = (
-                        f"archived.paid is {said.sum}, yet the {held.count} entries in the archive add up to "
+                        f"archived.paid is {said.sum}, but the {held.count} entries in the archive add up to "
                         f"{held.sum}, as the balance has it: until 67d5614 one move could be counted several times"
                     )
                 yield self._on_account(kind, detail)

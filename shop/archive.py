@@ -122,7 +122,7 @@ class Archive:
                         continue
                 if (answer := await read(account, entry)) is not None:
                     return answer
-        raise Unavailable(Code.TOO_MANY_UPDATES, "this user's account changes faster than it can be read; try again")
+        raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent updates of this account; try again")
 
     async def find(self, account: Document, key: object, session: AsyncClientSession) -> Document | None:
         """Return the entry with this key; None when it is certain that none was moved.

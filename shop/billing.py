@@ -140,7 +140,7 @@ async def decide(requested: PaymentRequested) -> Decision:
         if await change.is_latest(_users(), {"_id": requested.user}, account):
             raise Contradiction(
                 Code.NOT_ITS_TURN,
-                f"attempt {requested.attempt} of basket {basket} was ordered, yet attempt {requested.attempt - 1} "
+                f"attempt {requested.attempt} of basket {basket} was ordered, but attempt {requested.attempt - 1} "
                 "was never declined",
             )
         return None
@@ -196,22 +196,22 @@ def _told(requested: PaymentRequested, decided: Document, outcome: Outcome) -> P
             # After a restore of all databases orders knows every attempt that billing knows.
             raise Contradiction(
                 Code.RESTORED_ALONE,
-                f"attempt {asked} was ordered after a restore, yet attempt {attempt} was decided before it: orders was "
+                f"attempt {asked} was ordered after a restore, but attempt {attempt} was decided before it: orders was "
                 "restored from an older backup than billing",
             )
         return None
     if asked > attempt:
-        raise Contradiction(Code.NOT_ITS_TURN, f"attempt {asked} was ordered, yet attempt {attempt} was paid")
+        raise Contradiction(Code.NOT_ITS_TURN, f"attempt {asked} was ordered, but attempt {attempt} was paid")
     agreed = terms(requested)
     if (term := other_term(agreed, decided)) is not None:
         raise Contradiction(
             Code.OTHER_CONTENT,
-            f"attempt {asked} was ordered for {agreed.get(term)}, yet decided for {decided.get(term)} ({term})",
+            f"attempt {asked} was ordered for {agreed.get(term)}, but decided for {decided.get(term)} ({term})",
         )
     if requested.number != decided["number"]:
         raise Contradiction(
             Code.OTHER_CONTENT,
-            f"attempt {asked} was ordered as number {requested.number}, yet decided as number {decided['number']}",
+            f"attempt {asked} was ordered as number {requested.number}, but decided as number {decided['number']}",
         )
     is_paid = outcome == PAID
     return from_document(

@@ -76,7 +76,7 @@ def check_user(user: str) -> None:
 def check_basket(basket: str) -> None:
     """Refuse what cannot be a basket id."""
     if not _BASKET.fullmatch(basket):
-        raise Impossible(Code.IMPOSSIBLE_VALUE, "basket must be the 24 hex digits that GET /GetBasket gave")
+        raise Impossible(Code.IMPOSSIBLE_VALUE, "basket must be the 24 hex digits that GET /GetBasket returned")
 
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")

@@ -68,7 +68,7 @@ async def record(decided: PaymentDecided) -> None:
             raise Contradiction(
                 Code.OTHER_CONTENT, f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}"
             )
-    raise Unavailable(Code.TOO_MANY_UPDATES, "it changes faster than it can be read; try again")
+    raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent updates; try again")
 
 
 async def _recorded(key: str, content: Document) -> Document | None:

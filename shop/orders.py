@@ -100,9 +100,7 @@ async def current_basket(user: str) -> Document:
         )
         if basket["status"] != PAID_STATUS:
             return basket
-    raise Unavailable(
-        Code.TOO_MANY_UPDATES, "this user's baskets are being paid faster than they can be read; try again"
-    )
+    raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent orders of this user; try again")
 
 
 def next_attempt(basket: Document) -> int:
@@ -138,7 +136,7 @@ async def order(request: OrderRequest, emit: Emit) -> Ordered:
             await emit(ordered.event)
         except Unavailable as error:
             # Accepted all the same: the basket is its own outbox, and resend_orders finds it.
-            _log.warning("left to resend_orders: %s", error)
+            _log.warning("event not published; resend_orders will retry: %s", error)
     return ordered
 
 
@@ -200,7 +198,9 @@ def _order_again(stored: Document, request: OrderRequest) -> Ordered:
     if attempt is not None and attempt < current:
         return _ordered("declined", stored, replayed=True, attempt=attempt)
     if attempt is not None and attempt > current:
-        raise Contradiction(Code.ATTEMPT_AHEAD, f"attempt {attempt} cannot be yet; send attempt {next_attempt(stored)}")
+        raise Contradiction(
+            Code.ATTEMPT_AHEAD, f"attempt {attempt} is ahead of this basket; send attempt {next_attempt(stored)}"
+        )
     agreed = terms(request)
     if (term := other_term(agreed, stored)) is not None:
         raise Contradiction(
@@ -320,24 +320,24 @@ def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> s
     """Read off the basket what a decision did, or did before."""
     if stored is None:
         raise Contradiction(
-            Code.BASKET_MISSING, f"user {decided.user} has no basket {decided.basket}, yet billing decided about it"
+            Code.BASKET_MISSING, f"user {decided.user} has no basket {decided.basket}, but billing decided it"
         )
     current = stored["attempt"]
     if decided.attempt < current:
         return "older"
     if decided.attempt > current:
         raise Contradiction(
-            Code.NOT_ITS_TURN, f"attempt {decided.attempt} was decided, yet attempt {current} is the latest one ordered"
+            Code.NOT_ITS_TURN, f"attempt {decided.attempt} was decided, but attempt {current} is the latest one ordered"
         )
     agreed = terms(decided)
     if (term := other_term(agreed, stored)) is not None:
         raise Contradiction(
             Code.OTHER_CONTENT,
-            f"attempt {current} was decided for {agreed.get(term)}, yet ordered for {stored.get(term)} ({term})",
+            f"attempt {current} was decided for {agreed.get(term)}, but ordered for {stored.get(term)} ({term})",
         )
     if stored["status"] != status:
         raise Contradiction(
-            Code.OTHER_CONTENT, f"attempt {current} was decided {status}, yet is settled {stored['status']}"
+            Code.OTHER_CONTENT, f"attempt {current} was decided {status}, but is settled {stored['status']}"
         )
     return "settled"
 

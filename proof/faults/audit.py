@@ -79,11 +79,11 @@ def _of(state: _State) -> Iterator[str]:
             if state.charges.get((basket["_id"], basket["attempt"])) != basket["sum"]:
                 yield f"basket {basket['_id']} is paid without its charge"
     if stray := {basket for basket, _ in state.charges} - charged_baskets:
-        yield f"charged, yet not paid: {stray}"
+        yield f"charged, but not paid: {stray}"
     notified = {(one["basket"], one["attempt"]): one["outcome"] for one in state.notifications}
     for key in decided.keys() | notified.keys():
         if decided.get(key) != notified.get(key):
-            yield f"{key} is {decided.get(key)}, yet the notification says {notified.get(key)}"
+            yield f"{key} is {decided.get(key)}, but the notification says {notified.get(key)}"
 
 
 def _against(state: _State, ledger: Ledger) -> Iterator[str]:

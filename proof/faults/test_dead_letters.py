@@ -129,9 +129,9 @@ async def test_a_request_that_contradicts_its_decline_is_refused_with_both_value
 @pytest.mark.parametrize(
     ("forged", "reason"),
     [
-        ({"sum_": 99}, "was decided for 99, yet ordered for 10"),
-        ({"attempt": 2}, "attempt 2 was decided, yet attempt 1 is the latest one ordered"),
-        ({"outcome": DECLINED}, "was decided open, yet is settled paid"),
+        ({"sum_": 99}, "was decided for 99, but ordered for 10"),
+        ({"attempt": 2}, "attempt 2 was decided, but attempt 1 is the latest one ordered"),
+        ({"outcome": DECLINED}, "was decided open, but is settled paid"),
         ({"user": "a-foreign-user"}, "user a-foreign-user has no basket"),
     ],
     ids=["other sum", "later attempt", "other outcome", "foreign user"],

@@ -353,7 +353,7 @@ async def test_orders_alone_a_paid_basket_ordered_for_another_sum_is_mended_by_h
     await world.settle(20)
     assert (await world.status(basket), await world.client.balance()) == ("ordered", 90)
     assert [letter.reason for letter in world.letters] == [
-        "other_content: attempt 1 was ordered for 20, yet decided for 10 (sum)"
+        "other_content: attempt 1 was ordered for 20, but decided for 10 (sum)"
     ]
     assert (USER, "other terms") in await world.kinds()
     (entry,) = (await account())["paid_baskets"]

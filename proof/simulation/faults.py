@@ -50,7 +50,7 @@ class Fault(StrEnum):
     DELIVERY_DEAD = "source: gives up, dead letter redriven"
     DELIVERY_FORGOTTEN = "source: restarts and forgets the answer"
     DECISION_FORGED = "source: a forged decision, of another sum or user"
-    REQUEST_FORGED = "source: a forged request, of an attempt that cannot be yet"
+    REQUEST_FORGED = "source: a forged request, of an attempt ahead of its basket"
 
     # To an HTTP request.
     ANSWER_LOST = "client: never sees the answer"

@@ -342,7 +342,7 @@ class _Sink:
 
 @contextmanager
 def noted_log() -> Iterator[None]:
-    """Keep the log out of the output; what it calls unforeseen is noted in the history, with its trace."""
+    """Keep the log out of the output; an unhandled exception is noted in the history, with its trace."""
     logs, handled = [logging.getLogger(name) for name in ("shop", "functions")], logging.getLogger("shop.handled")
     handled.disabled, note = True, _Note(logging.ERROR)
     for log in logs:

@@ -36,9 +36,7 @@ class Call:
         for name in self.headers:
             letters = re.sub("[^a-z]", "", name)
             if name != "idempotency-key" and difflib.get_close_matches(letters, [KEY_LETTERS], cutoff=0.8):
-                raise Malformed(
-                    Code.HEADER_MISSPELT, f"the header {name} is not looked at; did you mean Idempotency-Key?"
-                )
+                raise Malformed(Code.HEADER_MISSPELT, f"unknown header {name}; did you mean Idempotency-Key?")
         key = self._sent("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)
@@ -85,7 +83,7 @@ def calls(emits: type[Event] | None) -> Callable[[Request], Call]:
 
 
 async def _emits_nothing(event: Event) -> None:
-    raise TypeError(f"the label names no event, yet {_name(type(event))} is emitted")
+    raise TypeError(f"the label names no event, but {_name(type(event))} is emitted")
 
 
 def _name(kind: type[Message]) -> str:

@@ -104,7 +104,7 @@ def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
     if attributes["source"] != SOURCES[kind]:
         raise Impossible(
             Code.WRONG_EVENT,
-            f"the CloudEvent's source is {attributes['source']}; only {SOURCES[kind]} says such a thing",
+            f"the CloudEvent's source is {attributes['source']}; only {SOURCES[kind]} may emit this event",
         )
     content_type = attributes.get("datacontenttype", "").partition(";")[0].strip().lower()
     if content_type != "application/protobuf":
@@ -115,7 +115,7 @@ def _message(kind: type[E], attributes: Mapping[str, str], data: bytes) -> E:
     if attributes["id"] != event_id(event):
         raise Impossible(
             Code.WRONG_EVENT,
-            f"the CloudEvent's id is {attributes['id']}, yet its data is of {event_id(event)}: it was edited",
+            f"the CloudEvent's id is {attributes['id']}, but its data belongs to {event_id(event)}: it was edited",
         )
     return event
 
@@ -149,7 +149,7 @@ def _refuse(reason: Rejected | Unavailable | None) -> Response:
 
 
 def _not_allowed(method: str) -> Response:
-    return _told(Code.METHOD_NOT_ALLOWED, f"{method} is not answered here; POST a CloudEvent", 405, {"Allow": "POST"})
+    return _told(Code.METHOD_NOT_ALLOWED, f"method {method} is not allowed; POST a CloudEvent", 405, {"Allow": "POST"})
 
 
 def _told(code: Code, text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -152,8 +152,8 @@ def _sort(error: Exception) -> Rejected | Unavailable | None:
         # A network error, a write-concern error, a deadline: whether it was done is unknown, and a repeat finds out.
         return Unavailable(Code.DATABASE_UNAVAILABLE, "MongoDB did not answer in time; try again")
     if isinstance(error, TimeoutError):
-        return Unavailable(Code.DEADLINE_PASSED, "the request was not handled in time; try again")
-    _log.error("unforeseen", exc_info=error)
+        return Unavailable(Code.DEADLINE_PASSED, "the function did not finish in time; try again")
+    _log.error("unhandled exception", exc_info=error)
     return None
 
 

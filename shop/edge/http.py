@@ -71,7 +71,7 @@ def _endpoint(
             return _render(answer)
 
         def not_allowed(sent: str) -> Response:
-            return _error(Code.METHOD_NOT_ALLOWED, f"{sent} is not answered here; send {method}", {"Allow": method})
+            return _error(Code.METHOD_NOT_ALLOWED, f"method {sent} is not allowed; use {method}", {"Allow": method})
 
         return function(answer_it, label, Edge(method, _refuse, not_allowed), work)
 
@@ -106,7 +106,7 @@ def _refuse_query(kind: type[Message], request: Request) -> None:
         if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, KEY_LETTERS], n=1, cutoff=0.8):
             raise Malformed(
                 Code.FIELD_MISPLACED,
-                f"{shown(name)} is in the query, which a POST is not read from; send it in the body or header",
+                f"{shown(name)} is in the query of a POST; send it in the body or header",
             )
 
 
@@ -164,7 +164,7 @@ def _refuse(reason: Rejected | Unavailable | None) -> Response:
     if reason is None:
         return _error(
             Code.INTERNAL_ERROR,
-            "something went wrong on our side, and it was logged. See what became of it before you send it again",
+            "internal error, and it was logged; check whether the request took effect before you send it again",
         )
     # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
     return _error(reason.code, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.code.retryable else None)

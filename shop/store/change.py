@@ -58,4 +58,4 @@ async def update(
         except Rejected:
             if await is_latest(of, key, stored):
                 raise
-    raise Unavailable(Code.TOO_MANY_UPDATES, "it changes faster than it can be read; try again")
+    raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent updates; try again")

@@ -360,7 +360,7 @@ async def test_a_contradiction_does_not_heal_and_can_be_parked(
     assert (await orders("dlq", "park", *of(customer), "--reason", "forged")).out == "parked 1\n"
     (letter,) = letters_of(stack, customer)
     assert (letter.consumer, letter.state, letter.parked) == ("billing-handler", "parked", "forged")
-    assert "ordered for 11, yet decided for 10" in letter.reason
+    assert "ordered for 11, but decided for 10" in letter.reason
     await forge(stack, customer.user, basket)
 
     async def dead_again() -> bool:

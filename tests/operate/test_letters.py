@@ -232,7 +232,7 @@ async def test_a_letter_of_before_the_restore_of_its_consumers_database_is_outda
 @pytest.mark.parametrize(
     ("reason", "error", "kind"),
     [
-        ("other_content: ordered for 11, yet decided for 10", "other_content", "ordered for …, yet decided for …"),
+        ("other_content: ordered for 11, but decided for 10", "other_content", "ordered for …, but decided for …"),
         (
             "cannot notify of basket 66b1f0c2a5d3e4f601020304: no template 'v2'",
             "",

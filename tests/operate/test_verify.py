@@ -289,7 +289,7 @@ async def test_an_archive_that_was_counted_several_times_is_told_apart_from_lost
     run = await kept("verify", *NOW, *options, "--json")
     (problem,) = run.json["problems"]
     assert (run.code, problem["user"], problem["kind"]) == (1, "Павел 3", "counted twice")
-    said = f"archived.paid is {counted * 10}, yet the 3 entries in the archive add up to {counted}"
+    said = f"archived.paid is {counted * 10}, but the 3 entries in the archive add up to {counted}"
     assert problem["detail"].startswith(said)
     assert "the balance is right" in problem["remedy"]
     await users().update_one({"_id": "Павел 3"}, {"$inc": {"balance": Int64(-1)}})

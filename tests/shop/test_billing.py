@@ -151,8 +151,8 @@ class TestDecide:
     @pytest.mark.parametrize(
         ("forged", "says"),
         [
-            ({"attempt": 2}, "attempt 2 was ordered, yet attempt 1"),
-            ({"sum_": 11}, "ordered for 11, yet decided for 10"),
+            ({"attempt": 2}, "attempt 2 was ordered, but attempt 1"),
+            ({"sum_": 11}, "ordered for 11, but decided for 10"),
         ],
     )
     async def test_what_contradicts_a_payment_is_refused(self, forged: dict[str, int], says: str) -> None:

@@ -270,7 +270,7 @@ class TestSettle:
         ("forged", "says"),
         [
             ({"attempt": 2}, "attempt 2 was decided"),
-            ({"sum": 11}, "decided for 11, yet ordered for 10"),
+            ({"sum": 11}, "decided for 11, but ordered for 10"),
             ({"user": "Olga"}, "Olga has no basket"),
             ({"basket": "0" * 24}, "has no basket 0"),
         ],
@@ -288,7 +288,7 @@ class TestSettle:
         """Paid after declined, declined after paid: 422."""
         _, event = await ordered_basket()
         await orders.settle(decided(event, first))
-        with pytest.raises(Contradiction, match="yet is settled"):
+        with pytest.raises(Contradiction, match="but is settled"):
             await orders.settle(decided(event, DECLINED if first == PAID else PAID))
 
     async def test_a_reason_is_stored_as_it_is(self) -> None:

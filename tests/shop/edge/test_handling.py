@@ -68,8 +68,8 @@ async def test_what_nobody_foresaw_is_logged_with_its_trace(caplog: pytest.LogCa
         raise ZeroDivisionError("secret")
 
     assert await handle(work) is None
-    unforeseen, handled = caplog.records
-    assert unforeseen.exc_info is not None
+    unhandled, handled = caplog.records
+    assert unhandled.exc_info is not None
     assert (handled.levelno, handled.message) == (logging.ERROR, "handled")
     fields = handled.__dict__["fields"]
     assert (fields["key"], fields["outcome"]) == ("66f0c1d2e3a4b5c6d7e8f901", "ZeroDivisionError")
