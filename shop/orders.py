@@ -20,6 +20,7 @@ from pymongo import DESCENDING, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
+from shop import waiting
 from shop.errors import Code, Contradiction, NotFound, Unavailable
 from shop.messages import TERMS, from_document, other_term, terms, to_datetime
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
@@ -192,6 +193,17 @@ def _with_the_latest_decline() -> Mapping[str, Any]:
     return {"$slice": [{"$concatArrays": [array("declines"), [latest]]}, -DECLINES_KEPT]}
 
 
+async def once_decided(request: OrderRequest, ordered: Ordered) -> OrderResponse:
+    """Tell what became of an order once it is decided, as its repetition is told then; whoever calls bounds that."""
+    known = ordered.response
+    if known.outcome != PENDING_OUTCOME:
+        return known
+    again = OrderRequest()
+    again.CopyFrom(request)
+    again.attempt = known.attempt
+    return _order_again(await waiting.decided(request.user, ObjectId(known.basket), known.attempt), again).response
+
+
 def _order_again(stored: Document, request: OrderRequest) -> Ordered:
     """Answer an order that changed nothing: the table of what was there, read from above, the first row that fits."""
     status, current, attempt = stored["status"], stored["attempt"], _attempt(request)
@@ -265,7 +277,21 @@ async def show_order(request: GetOrderRequest) -> GetOrderResponse:
     Raises NotFound for a basket that is absent or of another user.
     """
     basket = await find_order(request.user, request.basket)
-    about = _known_of(basket, request.attempt if request.HasField("attempt") else basket["attempt"])
+    return _shown(basket, request.attempt if request.HasField("attempt") else basket["attempt"])
+
+
+async def show_once_decided(request: GetOrderRequest, shown: GetOrderResponse) -> GetOrderResponse:
+    """Show what became of an attempt that was shown, once it is decided; whoever calls bounds that.
+
+    An attempt that was not ordered is shown as it is: its client has to order before there is something to wait for.
+    """
+    if shown.outcome != PENDING_OUTCOME:
+        return shown
+    return _shown(await waiting.decided(request.user, ObjectId(shown.basket), shown.attempt), shown.attempt)
+
+
+def _shown(basket: Document, attempt: int) -> GetOrderResponse:
+    about = _known_of(basket, attempt)
     same = {"basket": basket["_id"], "number": basket["number"]}
     return from_document(GetOrderResponse, about, status=True, message=basket["status"], **same)
 

@@ -14,7 +14,7 @@ from shop.schema.orders_pb2 import OrderRequest, OrderResponse
 
 
 @aio.http
-@post(OrderRequest, OrderResponse, emits=PaymentRequested)
+@post(OrderRequest, OrderResponse, emits=PaymentRequested, waits=True)
 async def create_order(request: OrderRequest, call: Call) -> Answer[OrderResponse]:
     ordered = await orders.order(request, call.emit)
-    return Answer(ordered.response, replayed=ordered.replayed)
+    return Answer(ordered.response, replayed=ordered.replayed, later=lambda: orders.once_decided(request, ordered))

@@ -6,11 +6,12 @@ Trigger   GET /GetOrder
 from functions_framework import aio
 
 from shop import orders
-from shop.edge import Call, get
+from shop.edge import Answer, Call, get
 from shop.schema.orders_pb2 import GetOrderRequest, GetOrderResponse
 
 
 @aio.http
-@get(GetOrderRequest, GetOrderResponse)
-async def get_order(request: GetOrderRequest, _: Call) -> GetOrderResponse:
-    return await orders.show_order(request)
+@get(GetOrderRequest, GetOrderResponse, waits=True)
+async def get_order(request: GetOrderRequest, _: Call) -> Answer[GetOrderResponse]:
+    shown = await orders.show_order(request)
+    return Answer(shown, later=lambda: orders.show_once_decided(request, shown))

@@ -413,7 +413,7 @@ MUTANTS = (
     _in(
         "shop/edge/http",
         "an attempt in a query is not seen",
-        "        _refuse_query(kind, request)\n",
+        "        _refuse_query(kind, query, parameters)\n",
         "",
         f"{_EVERY}::test_19_a_field_of_a_post_in_its_query_is_400",
     ),

@@ -1,8 +1,8 @@
 """Do what HTTP requests and CloudEvents have in common: bound, time, and log them, and sort what went wrong.
 
 Promises: no body over the limit is read into memory; nothing is done before the whole request is here and the
-service's database is set up; no function works longer than its deadline; a function is healthy while MongoDB is down;
-whatever a function raises becomes an answer without a stack trace.
+service's database is set up; no function works longer than its deadline, and only a client that asked for it waits any
+longer; a function is healthy while MongoDB is down; whatever a function raises becomes an answer without a stack trace.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from google.protobuf.message import Message
@@ -42,10 +42,13 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass
 class Handling:
-    """What the log will say of the message in hand, filled in as it becomes known."""
+    """The message in hand, filled in as it becomes known: what the log will say of it, and what is to come."""
 
+    started: float = field(default_factory=time.monotonic)
     key: str = "-"
     outcome: str = "done"
+    later: Callable[[], Awaitable[Response]] | None = None
+    """What makes a better answer once the work is done and its deadline is over; it always makes one."""
 
 
 Function = Callable[[Request], Awaitable[Response]]
@@ -67,6 +70,8 @@ class Label:
     takes: type[Message] | None = None
     answers: type[Message] | None = None
     emits: type[Message] | None = None
+    waits: bool = False
+    """Whether a client may wait for what is not known yet."""
 
 
 def label_of(function: Callable[..., object]) -> Label:
@@ -104,7 +109,6 @@ def function(
     async def handle(request: Request) -> Response:
         if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
             return await _health(label.service, request.method)
-        started = time.monotonic()
         handling, detail, code, level = Handling(), "", "", logging.INFO
         context.traceparent.set(_traceparent(request))
         try:
@@ -115,6 +119,8 @@ def function(
                         current = await readiness.ready(label.service)
                         context.epoch.set(current.number)
                         response = await work(request, body, current, handling)
+                if handling.later is not None:
+                    response = await handling.later()
             else:
                 code, response = str(Code.METHOD_NOT_ALLOWED), edge.not_allowed(request.method)
                 handling.outcome = "method not allowed"
@@ -124,7 +130,7 @@ def function(
             handling.outcome, detail = type(reason or error).__name__, str(error)
             code = str(reason.code if reason else Code.INTERNAL_ERROR)
             level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
-        duration_s = time.monotonic() - started
+        duration_s = time.monotonic() - handling.started
         log.handled(handling.key, handling.outcome, duration_s, level=level, code=code, detail=detail)
         return response
 

@@ -7,8 +7,9 @@ Content-Type; a GET may bring its fields as a JSON body or in the query) and str
 import difflib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from shop.edge.call import KEY_LETTERS, Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
+from shop.edge.wait import WAIT, Wait, asked_wait
 from shop.errors import Code, Malformed, Rejected, Unavailable
 from shop.messages import Event, from_json, is_text, refuse_unknown, service, shown, to_json
 from shop.store.readiness import Epoch
@@ -40,35 +42,45 @@ class Answer(Generic[A]):
     text: str | None = None
     """To send as text/plain in place of JSON."""
 
+    later: Callable[[], Awaitable[A]] | None = None
+    """What tells more than the response as soon as there is more, for a client that waits for it."""
+
 
 Decorate = Callable[[Callable[[M, Call], Awaitable[A | Answer[A]]]], Function]
 
 
-def get(kind: type[M], answers: type[A]) -> Decorate[M, A]:
-    """Make an HTTP function that answers GET: it is called with such a request, and returns such a response."""
-    return _endpoint("GET", kind, answers, None)
+def get(kind: type[M], answers: type[A], *, waits: bool = False) -> Decorate[M, A]:
+    """Make an HTTP function that answers GET: it is called with such a request, and returns such a response.
+
+    One that `waits` lets a client wait for what its answer says comes later.
+    """
+    return _endpoint("GET", kind, answers, None, waits=waits)
 
 
-def post(kind: type[M], answers: type[A], *, emits: type[Event] | None = None) -> Decorate[M, A]:
-    """Make an HTTP function that answers POST: it is called with such a request, and returns such a response."""
-    return _endpoint("POST", kind, answers, emits)
+def post(kind: type[M], answers: type[A], *, emits: type[Event] | None = None, waits: bool = False) -> Decorate[M, A]:
+    """Make an HTTP function that answers POST, as `get` makes one that answers GET."""
+    return _endpoint("POST", kind, answers, emits, waits=waits)
 
 
 def _endpoint(
-    method: Literal["GET", "POST"], kind: type[M], answers: type[A], emits: type[Event] | None
+    method: Literal["GET", "POST"], kind: type[M], answers: type[A], emits: type[Event] | None, *, waits: bool
 ) -> Decorate[M, A]:
-    label, call = Label(service(kind), method, kind, answers, emits), calls(emits)
+    label, call = Label(service(kind), method, kind, answers, emits, waits), calls(emits)
 
     def decorate(answer_it: Callable[[M, Call], Awaitable[A | Answer[A]]]) -> Function:
         async def work(request: Request, body: bytes, _: Epoch, handling: Handling) -> Response:
-            fields = _fields(kind, request, body)
+            query = _query(request)
+            fields = _fields(kind, request.method, query, body, parameters=(WAIT,) if waits else ())
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
+            wait = asked_wait(request.headers.getlist("prefer"), query) if waits else None
             answer = await answer_it(from_json(kind, fields), call(request))
             if not isinstance(answer, Answer):
                 answer = Answer(answer)
             if answer.replayed:
                 handling.outcome = "replayed"
-            return _render(answer)
+            if wait is not None and answer.later is not None:
+                handling.later = partial(_later, answer, answer.later, wait, request, handling)
+            return _render(answer, wait)
 
         def not_allowed(sent: str) -> Response:
             return _error(Code.METHOD_NOT_ALLOWED, f"method {sent} is not allowed; use {method}", {"Allow": method})
@@ -78,15 +90,23 @@ def _endpoint(
     return decorate
 
 
-def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, object]:
-    """Return what the request says, from its JSON body or, for a GET, from its query."""
-    if request.method != "GET":
+Query = Sequence[tuple[str, str]]
+
+
+def _fields(
+    kind: type[Message], method: str, query: Query, body: bytes, *, parameters: tuple[str, ...]
+) -> dict[str, object]:
+    """Return what a request says, from its JSON body or, for a GET, from its query.
+
+    The `parameters` are what the query may say beside the fields.
+    """
+    if method != "GET":
         sent = _json_object(body)
         refuse_unknown(kind, sent)
-        _refuse_query(kind, request)
+        _refuse_query(kind, query, parameters)
         return sent
     sent = _json_object(body) if body.strip() else {}
-    for name, text in _query(request):
+    for name, text in query:
         field = kind.DESCRIPTOR.fields_by_name.get(name)
         if field is None:
             continue
@@ -99,15 +119,19 @@ def _fields(kind: type[Message], request: Request, body: bytes) -> dict[str, obj
     return sent
 
 
-def _refuse_query(kind: type[Message], request: Request) -> None:
+def _refuse_query(kind: type[Message], query: Query, parameters: tuple[str, ...]) -> None:
     """Refuse fields of a POST that came in the query: not looked at, they would lose the promise without a word."""
-    for name, _ in _query(request):
+    for name, _ in query:
+        if name in parameters:
+            continue
         letters = re.sub("[^a-z]", "", name.lower())
         if difflib.get_close_matches(letters, [*kind.DESCRIPTOR.fields_by_name, KEY_LETTERS], n=1, cutoff=0.8):
             raise Malformed(
                 Code.FIELD_MISPLACED,
                 f"{shown(name)} is in the query of a POST; send it in the body or header",
             )
+        if near := difflib.get_close_matches(letters, parameters, n=1, cutoff=0.8):
+            raise Malformed(Code.UNKNOWN_FIELD, f"{shown(name)} is not looked at; did you mean {near[0]}?")
 
 
 def _json_object(body: bytes) -> dict[str, object]:
@@ -133,7 +157,7 @@ def _no_such_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _query(request: Request) -> list[tuple[str, str]]:
+def _query(request: Request) -> Query:
     try:
         return parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError as error:
@@ -153,8 +177,17 @@ def _from_query(field: Any, text: str) -> object:
     return int(text)
 
 
-def _render(answer: Answer[A]) -> Response:
-    headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
+async def _later(
+    answer: Answer[A], later: Callable[[], Awaitable[A]], wait: Wait, request: Request, handling: Handling
+) -> Response:
+    response = await wait.for_(later, answer.response, request, since=handling.started)
+    return _render(replace(answer, response=response), wait)
+
+
+def _render(answer: Answer[A], wait: Wait | None) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if answer.replayed else {}
+    if wait is not None and wait.preferred:
+        headers["Preference-Applied"] = str(wait)
     if answer.text is not None:
         return PlainTextResponse(answer.text, headers=headers)
     return JSONResponse(to_json(answer.response), headers=headers)

@@ -16,6 +16,8 @@ DECISIONS = ("shop.orders", "shop.billing", "shop.notifications")
 TABLE = {  # part: what it may import of ours beside itself, and from outside
     "functions": (f"shop.edge {' '.join(DECISIONS)} shop.schema", "functions_framework"),
     **dict.fromkeys(DECISIONS, (_TOLD, "bson pymongo")),
+    "shop.orders": (f"{_TOLD} shop.waiting", "bson pymongo"),
+    "shop.waiting": ("shop.store shop.state shop.process", "bson pymongo"),
     "shop.archive": ("shop.store shop.state shop.process shop.errors", "bson pymongo"),
     "shop.edge": (
         "shop.emission shop.store shop.process shop.messages shop.errors shop.schema",
@@ -30,7 +32,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
     "shop.errors": ("", ""),
     "shop.state": ("", "bson"),
     "shop.setup": ("shop.store shop.state shop.process shop.messages shop.errors", "bson pymongo"),
-    "shop.serve": ("shop.process", "functions_framework uvicorn"),
+    "shop.serve": ("shop.process shop.waiting", "functions_framework uvicorn"),
     "shop.doctor": ("", "yaml"),
     "wire": ("", ""),
     "operate": (

@@ -110,9 +110,8 @@ def test_an_operation_takes_and_gives_the_messages_of_its_function(function: str
     assert response == request.replace("Request", "Response")
     label = FUNCTIONS[function].label
     assert (label.takes, label.answers) == (MESSAGES[request], MESSAGES[response])
-    assert set(parameters(operation, "query")) == set(
-        MESSAGES[request].DESCRIPTOR.fields_by_name if method == "GET" else ()
-    )
+    fields = set(MESSAGES[request].DESCRIPTOR.fields_by_name if method == "GET" else ())
+    assert set(parameters(operation, "query")) == fields | ({"wait"} if label.waits else set())
 
 
 @operations
@@ -120,7 +119,8 @@ def test_an_operation_names_the_headers_that_its_function_reads(function: str) -
     """Accept apart, which OpenAPI has media types for."""
     _, _, operation = OPERATIONS[function]
     read = {"Idempotency-Key"} if "call.idempotency_key" in functions_source(function) else set()
-    assert parameters(operation, "header").keys() == read
+    waits = {"Prefer"} if FUNCTIONS[function].label.waits else set()
+    assert parameters(operation, "header").keys() == read | waits
 
 
 @messages_of_ours

@@ -12,7 +12,10 @@ import pytest
 from local.ports import free_port
 from local.servers.mongodb import Mongod
 from local.servers.probe import answers
+from shop import orders
 from shop.edge import handling
+from shop.schema.orders_pb2 import OrderRequest
+from shop.store.client import collection
 from tests.support import openapi
 from tests.support.asgi import Answer
 from tests.support.processes import Process, read_answer, serving, shop_serve
@@ -119,6 +122,51 @@ async def test_sigterm_drains_what_is_in_flight(mongod: Mongod, shop: None) -> N
         assert (await asyncio.wait_for(read_answer(reader), 10)).status == 200
         writer.close()
         await asyncio.wait_for(create_user.process.wait(), 10)
+
+
+async def test_sigterm_answers_at_once_who_waits_for_an_outcome(mongod: Mongod, shop: None) -> None:
+    """With what is known: the process ends long before their time is up, and who comes late waits no more."""
+    basket = await orders.current_basket("Pavel")
+    await orders.place(OrderRequest(user="Pavel", basket=str(basket["_id"]), sum=10))
+    path = f"/GetOrder?user=Pavel&basket={basket['_id']}&wait=20"
+    async with shop_serve("get_order", MONGODB_URI=mongod.uri) as get_order:
+        late, writer = await asyncio.open_connection("127.0.0.1", get_order.port)
+        writer.write(head("GET", path, "Content-Length: 2", "Expect: 100-continue"))
+        assert b"100" in await asyncio.wait_for(late.readuntil(b"\r\n\r\n"), 10)  # the function is reading the body
+        waits = [asyncio.create_task(get_order.send("GET", path)) for _ in range(20)]
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        get_order.terminate()
+        answers = await asyncio.gather(*waits)
+        writer.write(b"{}")
+        answers.append(await asyncio.wait_for(read_answer(late), 10))
+        writer.close()
+        await asyncio.wait_for(get_order.process.wait(), 10)
+        assert time.monotonic() - began < 8
+    assert {(answer.status, answer.json["outcome"]) for answer in answers} == {(200, "pending")}
+
+
+async def test_a_client_that_hangs_up_is_waited_for_no_longer(mongod: Mongod, shop: None) -> None:
+    """The server says so: its process has nobody left and ends at once."""
+    basket = await orders.current_basket("Pavel")
+    await orders.place(OrderRequest(user="Pavel", basket=str(basket["_id"]), sum=10))
+    looks = collection("orders", "baskets").database.client.admin
+    async with shop_serve("get_order", MONGODB_URI=mongod.uri) as get_order:
+
+        async def finds() -> int:
+            return int((await looks.command("serverStatus"))["opcounters"]["query"])
+
+        _, writer = await asyncio.open_connection("127.0.0.1", get_order.port)
+        before = await finds()
+        writer.write(head("GET", f"/GetOrder?user=Pavel&basket={basket['_id']}&wait=20"))
+        async with asyncio.timeout(10):
+            while await finds() < before + 6:  # noqa: ASYNC110 - another process; nobody tells
+                await asyncio.sleep(0.1)
+        writer.close()
+        await asyncio.sleep(0.5)
+        before = await finds()
+        await asyncio.sleep(1)
+        assert await finds() == before
 
 
 @pytest.mark.parametrize(

@@ -139,10 +139,14 @@ PAVEL = {"_id": ObjectId(), "user": "Pavel"}
     ("command", "names"),
     [
         ({"find": "baskets", "filter": PAVEL}, True),
+        ({"find": "baskets", "filter": {"user": {"$in": ["Pavel", "Olga"]}}}, True),
+        ({"find": "baskets", "filter": {"user": {"$in": ["Pavel", None]}}}, False),
+        ({"find": "baskets", "filter": {"user": {"$in": []}}}, False),
         ({"find": "baskets", "filter": {"_id": ObjectId()}}, False),
         ({"find": "baskets", "filter": {"user": {"$gte": "Pavel"}}}, False),
         ({"find": "baskets", "filter": {"$or": [PAVEL]}}, False),
         ({"findAndModify": "baskets", "query": PAVEL}, True),
+        ({"findAndModify": "baskets", "query": {"user": {"$in": ["Pavel"]}}}, False),
         ({"findAndModify": "baskets", "query": {"status": "ordered"}}, False),
         ({"update": "baskets", "updates": [{"q": PAVEL}, {"q": PAVEL}]}, True),
         ({"update": "baskets", "updates": [{"q": PAVEL}, {"q": {}}]}, False),
@@ -155,7 +159,7 @@ PAVEL = {"_id": ObjectId(), "user": "Pavel"}
     ],
 )
 def test_the_watch_knows_what_names_a_user(command: dict[str, Any], names: bool) -> None:
-    """An equality in the filter, of every statement in a batch."""
+    """An equality in the filter, of every statement in a batch; a read may name several users."""
     assert names_its_user("orders", next(iter(command)), command) is names
 
 

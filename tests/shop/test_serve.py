@@ -21,10 +21,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Start a function; return what the server was told, without running it."""
     told: dict[str, Any] = {}
 
-    def run(app: object, **options: object) -> None:
-        told.update(options, app=app, logs=[type(handler.formatter) for handler in logging.root.handlers])
+    def run(server: uvicorn.Server) -> None:
+        told.update(vars(server.config), logs=[type(handler.formatter) for handler in logging.root.handlers])
 
-    monkeypatch.setattr(uvicorn, "run", run)
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     environment = {"FUNCTION_TARGET": "get_order", "PORT": "8123"}
     with process.running(process.Process(Settings.read(environment))), framework(), log_of_its_own():
         serve.main(environment)
@@ -62,6 +62,7 @@ def test_idle_connections_are_kept_longer_than_any_proxy_keeps_them(served: dict
 def test_one_process_serves_and_nothing_is_logged_twice(served: dict[str, Any]) -> None:
     """Serving scales by containers; each message has one line of our own, and no header names the server."""
     assert served["logs"] == [JsonFormatter]
-    assert served.keys().isdisjoint({"workers", "reload", "limit_concurrency", "limit_max_requests"})
+    assert (served["workers"], served["reload"]) == (1, False)
+    assert (served["limit_concurrency"], served["limit_max_requests"]) == (None, None)
     assert (served["access_log"], served["log_config"], served["server_header"]) == (False, None, False)
     assert (served["loop"], served["http"], served["lifespan"]) == ("uvloop", "httptools", "off")

@@ -1,5 +1,6 @@
 """Call a function in this process, through the very app that a container serves."""
 
+import asyncio
 import functools
 import json
 import os
@@ -70,8 +71,11 @@ async def call(
     headers: Iterable[tuple[str, str]] = (),
     body: bytes | Iterable[bytes] = b"",
     cut: bool = False,
+    gone: asyncio.Event | None = None,
 ) -> Answer:
     """Send one request, its body in one piece or in several, and return the answer; `cut`, hang up before its end.
+
+    Else the client hangs up when it has `gone`.
 
     Raises AssertionError when the function sent MongoDB a statement that does not name its user.
     """
@@ -94,6 +98,8 @@ async def call(
 
     async def receive() -> dict[str, Any]:
         if not chunks:
+            if not cut:
+                await (gone or asyncio.Event()).wait()
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks) or cut}
 

@@ -22,6 +22,8 @@ FREE_READS = {
 }
 """The reads that may ask all shards: function -> collection, and why."""
 
+_READS = {"find", "aggregate"}
+
 _NO_STATEMENT = {"hello", "ping", "endSessions", "killCursors", "getMore", "listIndexes"}
 
 
@@ -74,7 +76,10 @@ monitoring.register(_Listener())  # for all clients that are made from now on
 
 
 def names_its_user(database: str, command_name: str, command: Mapping[str, Any]) -> bool:
-    """Tell whether every filter, or inserted document, of a command has the user as a plain value."""
+    """Tell whether every filter, or inserted document, of a command has the user as a plain value.
+
+    One of a read may have several users: then it is asked of their shards alone.
+    """
     name = command[command_name]
     names = process.current().settings.databases
     wanted = next(c for c in COLLECTIONS if names[c.service] == database and c.name == name)
@@ -94,4 +99,9 @@ def names_its_user(database: str, command_name: str, command: Mapping[str, Any])
             filters = [command["pipeline"][0].get("$match", {})]
         case _:
             return False
-    return bool(filters) and all(isinstance(each.get(wanted.user), str) for each in filters)
+    users = [each.get(wanted.user) for each in filters]
+    if command_name in _READS:
+        users = [
+            user for one in users for user in (one["$in"] if isinstance(one, dict) and list(one) == ["$in"] else [one])
+        ]
+    return bool(users) and all(isinstance(user, str) for user in users)
