@@ -13,6 +13,7 @@ _SERVE = "tests/shop/test_serve.py"
 _READINESS = "tests/shop/store/test_readiness.py"
 _MONGO = "tests/shop/store/test_client.py"
 _EMISSION = "tests/shop/emission/test_emit.py"
+_SINK = "tests/shop/emission/test_sink.py"
 _NOTIFICATIONS = "tests/shop/test_notifications.py"
 _BOUNDS = "tests/shop/edge/test_event_bounds.py"
 _TERMS = "tests/shop/test_terms.py"
@@ -76,14 +77,39 @@ MUTANTS = (
     _in(
         "emission/sink", "any answer of the sink will do", "if not 200 <= status < 300:", "if status >= 500:", _EMISSION
     ),
-    _in("emission/sink", "a redirect is followed", "allow_redirects=False", "allow_redirects=True", _EMISSION),
+    _in("emission/sink", "a redirect will do", "if not 200 <= status < 300:", "if not 200 <= status < 400:", _EMISSION),
     _in(
         "emission/sink",
         "a closed connection loses the event",
-        "except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):",
+        "except ClosedError:",
         "except ZeroDivisionError:",
         _EMISSION,
     ),
+    _in(
+        "emission/sink",
+        "the second try may meet another closed connection",
+        "status = await sink.post(headers, data, fresh=True)",
+        "status = await sink.post(headers, data)",
+        _SINK,
+    ),
+    _in(
+        "emission/sink",
+        "whatever breaks is tried again",
+        "if self._again and not self._came else",
+        "if True else",
+        _SINK,
+    ),
+    _in("emission/sink", "an interim answer is the answer", "and (status >= 200 or status == 101)", "", _SINK),
+    _in("emission/sink", "a head may be endless", "if self._came > MAX_HEAD:", "if False:", _SINK),
+    _in(
+        "emission/sink",
+        "who waits is given the answer to another",
+        "return self._whole and not self._transport.is_closing()",
+        "return not self._transport.is_closing()",
+        _SINK,
+    ),
+    _in("emission/sink", "connections are kept without a bound", "len(self._kept) < MAX_KEPT", "True", _SINK),
+    _in("emission/sink", "a connection is kept for good", " and time.monotonic() - since <= KEPT_S", "", _SINK),
     _in("emission/emit", "a partition key is not ASCII", 'quote(event.user, safe="")', "event.user", _EMISSION),
     # --- indexes and validators
     _in(

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, Protocol
 from unittest import mock
 
-import aiohttp
 import pymongo.common
 from pymongo import ASCENDING, AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -29,7 +28,7 @@ from starlette.responses import Response
 
 from proof.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
 from proof.simulation.observer import as_it_was
-from shop.emission.sink import Sink
+from shop.emission.sink import ClosedError, Sink
 from shop.process.process import Process, running
 from shop.process.settings import ArrayLimits, Settings
 from shop.state import SERVICES
@@ -310,7 +309,7 @@ async def _at_fail_point(hit: Hit, instance: Instance, command: str, act: Callab
 class _Sink:
     """The sink of every process: the simulated Kafka."""
 
-    async def post(self, headers: Mapping[str, str], data: bytes) -> int:
+    async def post(self, headers: Mapping[str, str], data: bytes, *, fresh: bool = False) -> int:  # noqa: ARG002 - all are
         """Stand in for the POST to K_SINK."""
         activity = _current.get()
         outside = activity.outside
@@ -333,7 +332,7 @@ class _Sink:
             case Fault.SINK_CLOSES:
                 assert hit is not None
                 hit.mattered = True
-                raise aiohttp.ServerDisconnectedError
+                raise ClosedError
         return 202
 
 

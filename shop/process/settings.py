@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -145,7 +146,14 @@ def _database(text: str) -> str:
 
 
 def _sink(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+    try:
+        url = urlsplit(text)
+        usable = (
+            re.fullmatch(r"https?://[^\s/]+(/\S*)?", text) and (url.hostname or "").encode("idna") and url.port != 0
+        )
+    except ValueError:
+        usable = False  # a port that is no number, an address that is none
+    if not usable:
         raise ValueError(f"must be an http or https URL, as a SinkBinding injects it; it is {text!r}")
     return text
 

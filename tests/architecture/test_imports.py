@@ -24,7 +24,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
         "pymongo starlette cloudevents google.protobuf",
     ),
     "shop.emission": ("shop.emission.sink shop.process shop.messages shop.errors shop.schema", "google.protobuf"),
-    "shop.emission.sink": ("shop.process shop.errors", "aiohttp"),
+    "shop.emission.sink": ("shop.process shop.errors", "httptools"),
     "shop.store": ("shop.process shop.state shop.errors", "bson pymongo"),
     "shop.process": ("shop.messages shop.errors", "pymongo"),
     "shop.messages": ("shop.errors shop.schema", "google.protobuf"),
@@ -118,9 +118,9 @@ def test_a_name_belongs_to_its_most_particular_row() -> None:
     ]
     assert forbidden("operate.audit", "operate.cli.output.note")
     assert forbidden("shop.orders", "shop.billing.charge")
-    assert forbidden("shop.emission.emit", "aiohttp")
+    assert forbidden("shop.emission.emit", "httptools")
     assert forbidden("local.demo", "shop.emission")
-    assert not forbidden("shop.emission.sink", "aiohttp.ClientSession")
+    assert not forbidden("shop.emission.sink", "httptools.HttpResponseParser")
     assert not forbidden("shop.edge.http", "shop.edge.handling")
 
 

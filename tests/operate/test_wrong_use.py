@@ -3,11 +3,9 @@
 import asyncio
 import json
 import os
-import ssl
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +15,7 @@ from operate.cli.options import Surroundings
 from operate.places import hosts
 from operate.running import RunningShop
 from tests.operate.command import Orders, Run, hasty, write
-from tests.support.sink import Sink
+from tests.support.sink import Sink, certificate, serving
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/x", "type": "y"}
 HEX = "0" * 24
@@ -47,50 +45,19 @@ def refused(run: Run, *texts: str) -> None:
 # --- where to --------------------------------------------------------------------------------------------------------
 
 
-class Elsewhere(Sink):
-    """A sink behind TLS, or at another address."""
-
-    def __init__(self, host: str, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__()
-        self._host, self._tls = host, tls
-
-    @property
-    def url(self) -> str:
-        """Return its address."""
-        port = self._server.sockets[0].getsockname()[1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'https' if self._tls else 'http'}://{host}:{port}/"
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls)
-        return self
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """Return the certificate of a server on this machine, and its key; nobody trusts it yet."""
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    new = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    command = ["openssl", "req", *new, *names, "-days", "2", "-keyout", key, "-out", certificate]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    return certificate, key
-
-
 async def test_https_is_spoken_with_whom_this_machine_trusts(
-    told_nothing: Orders, events: Path, certificate: tuple[Path, Path]
+    told_nothing: Orders, events: Path, tmp_path: Path
 ) -> None:
     """The system's certificates decide: with one that they do not know nothing is sent."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*certificate)
-    async with Elsewhere("127.0.0.1", tls) as sink:
+    certified = certificate(tmp_path)
+    async with Sink(tls=serving(certified)) as sink:
         run = await told_nothing("event", "send", events, "--to-url", sink.url)
         assert run.code == 2
         assert f"no TLS with {sink.url}" in run.err
         assert "certificate verify failed" in run.err
         assert sink.received == []
         command = [sys.executable, "-m", "operate.cli", "event", "send", events, "--to-url", sink.url, "--times", "3"]
-        trusting = {**os.environ, "SSL_CERT_FILE": str(certificate[0])}  # where OpenSSL finds the system's
+        trusting = {**os.environ, "SSL_CERT_FILE": str(certified[0])}  # where OpenSSL finds the system's
         process = await asyncio.create_subprocess_exec(*command, env=trusting, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
         assert (process.returncode, b"3 answered 200" in out) == (0, True)
@@ -99,10 +66,10 @@ async def test_https_is_spoken_with_whom_this_machine_trusts(
 
 async def test_an_ipv6_address_is_reached(told_nothing: Orders, events: Path) -> None:
     """In brackets, as it is written in URLs."""
-    async with Elsewhere("::1") as sink:
+    async with Sink(host="::1") as sink:
         run = await told_nothing("event", "send", events, "--to-url", sink.url)
         assert (run.code, len(sink.received)) == (0, 1)
-        assert sink.received[0].header("Host") == sink.url.removeprefix("http://").rstrip("/")
+        assert sink.received[0].header("Host") == sink.url.split("/")[2]
 
 
 @pytest.mark.parametrize(

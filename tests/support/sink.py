@@ -1,7 +1,10 @@
 """A sink for events: a tiny real HTTP server that keeps what it is sent, byte for byte, and fails as it is told."""
 
 import asyncio
+import ssl
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -34,17 +37,20 @@ class Sink:
     closes_after_each: bool = False
     """Close each connection after an answer, without having announced it."""
 
+    host: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
     connections: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         """Return its address, with a path as KafkaSink's has one."""
-        host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}/shop/payments"
+        port = self._server.sockets[0].getsockname()[1]
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{port}/shop/payments"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
@@ -79,3 +85,20 @@ class Sink:
         writer.write(f"HTTP/1.1 {status} Whatever\r\n{location}Content-Length: 0\r\n\r\n".encode())
         await writer.drain()
         return not self.closes_after_each
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make the certificate of a server on this machine, and its key; nobody trusts it yet."""
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    new = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = ["openssl", "req", *new, *names, "-days", "2", "-keyout", key, "-out", made]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return made, key
+
+
+def serving(certified: tuple[Path, Path]) -> ssl.SSLContext:
+    """Return what a server with this certificate speaks."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certified)
+    return tls

@@ -62,6 +62,10 @@ WRONG = [
     *(("BILLING_DATABASE", value) for value in ("a.b", "a b", "$a", "x" * 64, "a/b")),
     *(("K_SINK", value) for value in ("sink", "ftp://a/", "http://", "http://a b/")),
     *(
+        ("K_SINK", value)
+        for value in ("http://a:http/", "http://a:65536/", "http://:80/", "http://[::1/", "http://a..b/")
+    ),
+    *(
         ("K_CE_OVERRIDES", value)
         for value in ("{", "null", "[]", '"x"', "5", '{"extensions": [1]}', '{"extensions": "x"}')
     ),
