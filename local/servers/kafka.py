@@ -53,8 +53,13 @@ log.cleaner.dedupe.buffer.size=2097152
 # After a SIGKILL the controller must forget the old session before the broker may come back: 9 s by default.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
-num.network.threads=2
-num.io.threads=4
+# Idle, every thread below wakes up some times a second, and the controller writes a record that says nothing twice.
+num.network.threads=1
+num.io.threads=2
+group.coordinator.threads=1
+share.coordinator.threads=1
+background.threads=2
+metadata.max.idle.interval.ms=0
 """
 
 
