@@ -13,6 +13,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --pr
 
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
+MEASURABLE := $(VENV)/bench.done $(BIN)/orders
 
 # Some files at a time, the slowest first (tests/support/slowest_first.py), each process with a MongoDB or a stack of its own.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
@@ -82,8 +83,11 @@ replay-proof: $(TESTABLE) ## Record 10,000 orders and replay them: nothing chang
 faults: $(TESTABLE) ## Break every part under load, in random order (MINUTES=30; SEED=123 repeats that order)
 	@$(BIN)/python -m proof.faults $(call option,minutes,MINUTES) $(call option,seed,SEED)
 
-bench: $(RUNNABLE) ## Measure orders settled per second, on a stack of its own
-	@$(BIN)/python -m bench.closed_loop
+# What it is compared with, unless BASELINE names another revision, or none: BASELINE=
+bench: BASELINE ?= 67d5614
+bench: $(MEASURABLE) ## Measure it beside others, in half an hour (MINUTES=30 ROUNDS=6 PARTS=a,b BASELINE=67d5614)
+	@$(BIN)/python -m bench $(call option,minutes,MINUTES) $(call option,rounds,ROUNDS) $(call option,parts,PARTS) \
+	  $(call option,baseline,BASELINE)
 
 new: $(TESTABLE) ## Make a function that does nothing yet (NAME=refund_order; SERVICE=billing, TOPIC=results)
 	@$(BIN)/python -m new $(call option,name,NAME) $(call option,service,SERVICE) $(call option,topic,TOPIC)
@@ -105,6 +109,8 @@ lock: $(VENV)/made ## Lock the dependencies of pyproject.toml again, with hashes
 	  $(BIN)/uv pip compile -q pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header -o $$file; \
 	done
+	$(BIN)/uv pip compile -q pyproject.toml --extra local --extra bench -c requirements/dev.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements/bench.txt
 
 clean: ## Remove the data and logs of make run (LOCAL_DIR=.stack; installed programs stay)
 	@python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); \
@@ -121,6 +127,12 @@ $(VENV)/dev.done: requirements/dev.txt $(VENV)/made
 $(VENV)/local.done: requirements/local.txt $(VENV)/made
 	@echo "Installing the dependencies into $(VENV) (about a minute, once)"
 	@$(INSTALL) requirements/local.txt
+	@touch $@
+
+# On top of what is there, and in the same versions: what is measured must be what is shipped.
+$(VENV)/bench.done: requirements/bench.txt | $(VENV)/local.done
+	@echo "Installing what make bench compares with into $(VENV) (half a minute, once)"
+	@$(INSTALL) requirements/bench.txt
 	@touch $@
 
 # The `orders` command, and the project's packages by name from any folder.

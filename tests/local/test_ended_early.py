@@ -34,9 +34,12 @@ def test_a_demo_that_is_ended_early_says_how_far_it_was(tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 def test_a_benchmark_that_is_ended_early_tells_its_figures(tmp_path: Path) -> None:
     """Fault 27: all that it had measured was lost."""
-    said = ended("bench.closed_loop", "users order", signal.SIGTERM, tmp_path, "60", after_s=8)
-    assert "Stopped: SIGTERM. Until then " in said
-    assert "orders settled per second; " in said
+    report = tmp_path.parent / "report.md"
+    arguments = ("--parts", "a", "--minutes", "3", "--report", str(report))
+    said = ended("bench", "a: round 1, 100 clients", signal.SIGTERM, tmp_path, *arguments)
+    assert f"Stopped: SIGTERM. {report} tells what there was until then." in said
+    assert "| this revision, 10 clients |" in report.read_text()
+    assert "Ended early: SIGTERM." in report.read_text()
 
 
 @pytest.mark.long
@@ -49,7 +52,9 @@ def test_faults_that_are_ended_early_tell_the_rounds_that_were_played(tmp_path: 
     assert said.splitlines()[-1] == "0 anomalies; ended early: SIGINT; a round under way does not count"
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("bench.closed_loop", ["-1"]), ("proof.faults", ["--minutes", "0"])])
+@pytest.mark.parametrize(
+    ("module", "arguments"), [("bench", ["--minutes", "-1"]), ("proof.faults", ["--minutes", "0"])]
+)
 def test_a_time_in_which_nothing_can_be_done_is_refused(module: str, arguments: list[str]) -> None:
     """Nothing done is not nothing wrong."""
     with started([sys.executable, "-m", module, *arguments]) as program:
