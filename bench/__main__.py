@@ -19,7 +19,7 @@ from local.program import Stopped, aside, end_early, run, say
 from local.servers.kafka import ensure_jars
 from local.servers.parts import PartFailedError
 
-PARTS: Final = ("a",)
+PARTS: Final = ("a", "b")
 _REPORT: Final = Path(__file__).parent / "report.md"
 
 
