@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import urlsplit
+
+from wire.address import hosts
 
 ROOT: Final = Path(__file__).parent.parent
 """The folder of the project: functions run from here."""
@@ -115,8 +116,3 @@ class Settings:
 def folder(environment: Mapping[str, str]) -> Path:
     """Return the folder of the stack that LOCAL_DIR names."""
     return Path(environment.get("LOCAL_DIR") or Settings.folder)
-
-
-def hosts(address: str) -> str:
-    """Return where a MongoDB URI or bootstrap servers lead, without the name and password of a URI."""
-    return (urlsplit(address).netloc if "://" in address else address).rpartition("@")[2]

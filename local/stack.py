@@ -19,8 +19,9 @@ from local.servers import envoy, services
 from local.servers.kafka import Kafka, create_topics
 from local.servers.mongodb import Mongod
 from local.servers.parts import Keeper, Part, Server, failed, signalled, spawn
-from local.settings import Settings, SettingsError, hosts
+from local.settings import Settings, SettingsError
 from local.stand_ins.ping_source import PingTimer
+from wire.address import hosts
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
 _STARTING_AT_ONCE: Final = 3  # functions; more of them would only take turns on a small machine

@@ -82,6 +82,11 @@ class Target:
             return Answer(response.status if response else None, reason, failure.attempts)
         return Answer(200, "", attempts)
 
+    def insist(self, answer: Answer) -> None:
+        """Raise NotReachable unless the event was taken: a sink has no reason to refuse one for good."""
+        if not answer.accepted:
+            raise NotReachable(f"the sink at {self.url} did not take an event: {answer.status} {answer.reason}")
+
 
 class Pace:
     """At most so many a second, evenly; without a rate as fast as it goes."""

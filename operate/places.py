@@ -17,6 +17,7 @@ from operate.urls import checked
 from shop.messages import TOPICS
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.state import SERVICES
+from wire.address import hosts
 
 
 class Consumer(NamedTuple):
@@ -135,11 +136,6 @@ class Places:
 
 def _uri(service: str) -> str:
     return f"{service.upper()}_MONGODB_URI"
-
-
-def hosts(uri: str) -> str:
-    """Return the hosts of a URI of MongoDB, or of bootstrap servers, without credentials, however they are written."""
-    return uri.rpartition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
 
 
 def find(

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from operate import letters
-from operate.deliver import Answer, Pace, Target, send_all, together
-from operate.errors import NotReachable
+from operate.deliver import Pace, Target, send_all, together
 from operate.letters import Letter
 from operate.places import DEAD_LETTERS
 from operate.running import RunningShop
@@ -117,22 +116,11 @@ class _Redriving:
         self.redriven.parked += last
 
     async def _note(self, mark: Event) -> None:
-        answer = await self.graveyard.send(mark)
-        if not answer.accepted:
-            raise NotReachable(
-                f"the dead letters at {self.graveyard.url} take no mark: {answer.status} {answer.reason}"
-            )
+        self.graveyard.insist(await self.graveyard.send(mark))
 
 
 def park(running: RunningShop, todo: Sequence[Letter], reason: str) -> None:
     """Mark letters as parked. Raises NotReachable when not all marks were taken."""
-    refused: list[Answer] = []
-
-    def told(_: Event, answer: Answer) -> None:
-        if not answer.accepted:
-            refused.append(answer)
-
     if marks := [letters.mark(letter, parked=reason) for letter in todo]:
-        asyncio.run(send_all(running.sink(DEAD_LETTERS), marks, told, concurrency=_MARKS_AT_ONCE))
-    if refused:
-        raise NotReachable(f"{len(refused)} marks were not taken: {refused[0].status} {refused[0].reason}")
+        graveyard = running.sink(DEAD_LETTERS)
+        asyncio.run(send_all(graveyard, marks, lambda _, answer: graveyard.insist(answer), concurrency=_MARKS_AT_ONCE))

@@ -3,27 +3,22 @@
 A handler is idempotent when nothing changes.
 """
 
-import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from operate.deliver import Answer, Target, send_all
 from operate.difference import Difference, States
 from operate.epochs import Chosen
 from operate.errors import NotReachable
 from operate.places import CONSUMERS
+from operate.tally import Tally
 from operate.topics import Topics
 from wire.event import Event
 
 LISTED: Final = 1000
 """The differences that are kept; more of them are counted."""
-
-REASONS: Final = 10
-"""The most frequent ones; the rest are variations."""
 
 _POLL_S: Final = 0.5  # sources commit every 5 s
 
@@ -96,47 +91,23 @@ class Comparison:
 
 
 @dataclass
-class Replayed:
+class Replayed(Tally):
     """What was delivered, what was answered, and what it changed."""
 
-    target: Target
     chosen: Chosen
-    deliveries: int
     seed: int
     seconds: float = 0.0
     applied: int = 0
     declined: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    failed: int = 0
-    retried: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
     comparison: Comparison | None = None
 
     def deliver(
         self, events: Iterable[Event], *, concurrency: int, rate: float | None, step: Callable[[], None]
     ) -> None:
-        """Deliver events, and count the answers. Raises NotReachable."""
-
-        def told(_: Event, answer: Answer) -> None:
-            self.count(answer)
-            step()
-
+        """Deliver events, count the answers, and see how long it takes. Raises NotReachable."""
         begun = time.monotonic()
-        asyncio.run(send_all(self.target, events, told, concurrency=concurrency, rate=rate))
+        super().deliver(events, concurrency=concurrency, rate=rate, step=step)
         self.seconds = round(time.monotonic() - begun, 3)
-
-    def count(self, answer: Answer) -> None:
-        """Count one answer."""
-        self.retried += answer.attempts > 1
-        if answer.accepted:
-            self.accepted += 1
-            return
-        self.reasons[answer.reason] += 1
-        if answer.later:
-            self.failed += 1
-        else:
-            self.rejected += 1
 
     def compare(self, states: States, due_for_resend: int, *, documents: bool) -> None:
         """Count effects and, if asked for, find the documents that differ."""
@@ -161,27 +132,16 @@ class Replayed:
         """Return what was answered, whatever that changed."""
         return {name: getattr(self, name) for name in ("accepted", "rejected", "failed", "retried")}
 
-    @property
-    def answered(self) -> int:
-        """Return how many deliveries were answered, or given up."""
-        return self.accepted + self.rejected + self.failed
-
-    @property
-    def unanswered(self) -> int:
-        """Return how many were on their way when it stopped: whether they were taken is not known."""
-        return self.target.begun - self.answered
-
     def as_json(self, *, stopped: bool = False) -> dict[str, Any]:
         """Return it for JSON, and for an expectation to match; what it changed is not known when it was stopped."""
         told: dict[str, Any] = {"to": self.target.url, "events": self.chosen.total, "older_epoch": self.chosen.older}
-        told |= {"deliveries": self.deliveries, "seed": self.seed}
+        told |= {"deliveries": self.total, "seed": self.seed}
         if stopped:
-            not_sent = self.deliveries - self.target.begun
-            told |= {"stopped": True, "answered": self.answered, "unanswered": self.unanswered, "not_sent": not_sent}
-            told |= self.answers
+            told |= {"stopped": True, "answered": self.answered, "unanswered": self.unanswered}
+            told |= {"not_sent": self.not_sent, **self.answers}
         else:
             told |= {name.replace(" ", "_"): number for name, number in self.counts.items()}
-        told |= {"seconds": self.seconds, "reasons": dict(self.reasons.most_common(REASONS))}
+        told |= {"seconds": self.seconds, "reasons": self.frequent_reasons}
         return told | (self.comparison.as_json() if self.comparison else {})
 
     def complaints(self, wanted: object, *, expect_noop: bool) -> Iterator[str]:

@@ -16,14 +16,14 @@ from typing import Final
 from operate import audit, epochs, histories
 from operate.audit import Problem
 from operate.databases import Databases
-from operate.deliver import Answer, send_all
-from operate.errors import NotReachable, WrongUse
+from operate.deliver import Answer, Target, send_all
+from operate.errors import WrongUse
 from operate.histories import History
 from operate.payments import Payment, as_event
-from operate.places import hosts
 from operate.running import RunningShop
 from shop.messages import TOPICS, event_id
 from shop.state import COLLECTIONS, SERVICES
+from wire.address import hosts
 from wire.event import Event
 
 _AT_ONCE: Final = 8  # events in flight; KafkaSink takes as many from one function
@@ -148,9 +148,8 @@ def send(running: RunningShop, payments: Iterable[Payment], step: Callable[[], N
     for topic, events in by_topic.items():
         sink = running.sink(topic)
 
-        def told(_: Event, answer: Answer, url: str = sink.url) -> None:
-            if not answer.accepted:
-                raise NotReachable(f"the sink at {url} did not take an event: {answer.status} {answer.reason}")
+        def told(_: Event, answer: Answer, sink: Target = sink) -> None:
+            sink.insist(answer)
             step()
 
         asyncio.run(send_all(sink, events, told, concurrency=_AT_ONCE))

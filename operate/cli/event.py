@@ -1,6 +1,5 @@
 """`orders event`: record events from a topic, send recorded ones again, show all that is known of one basket."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,20 +12,17 @@ from bson import ObjectId
 from operate import epochs, story
 from operate.cli.options import AllEpochs, Concurrency, Json, Rate, Since, To, ToUrl, choose, destination, since_ms
 from operate.cli.output import CHECK_FAILED, count, note, progress, show_json, show_lines, show_table
-from operate.deliver import Answer, send_all
 from operate.errors import NotReachable, WrongUse
 from operate.places import NotTold
 from operate.record import Recorded, replacing
 from operate.running import RunningShop
 from operate.send import Sent, anew
 from operate.topics import NoTopic
-from wire.event import Event
 from wire.recording import Recording
 
 app = typer.Typer(no_args_is_help=True, help="Record events, send them again, show the full history of a basket.")
 
 _BASKET: Final = re.compile("[0-9a-f]{24}")
-_REASONS: Final = 10  # the most frequent ones; the rest are variations
 
 # --- record ----------------------------------------------------------------------------------------------------------
 
@@ -103,14 +99,9 @@ def send(
     events = (recording[number] for _ in range(times) for number in chosen.numbers)
     what = "new events" if new else "events again"
     with progress("sending", sent.total) as step:
-
-        def told(_: Event, answer: Answer) -> None:
-            sent.count(answer)
-            step()
-
         try:
             anew_or_again = (anew(event, epoch) for event in events) if new else events
-            asyncio.run(send_all(target, anew_or_again, told, concurrency=concurrency, rate=rate))
+            sent.deliver(anew_or_again, concurrency=concurrency, rate=rate, step=step)
         except BaseException:
             if target.begun:
                 _show_sent(sent, what, chosen.left_out, json=json, stopped=True)
@@ -142,12 +133,12 @@ def _show_sent(sent: Sent, what: str, left_out: int, *, json: bool, stopped: boo
 
 def _lines(sent: Sent, what: str, left_out: int, *, stopped: bool) -> Iterator[str]:
     of = f"stopped; of {sent.total} were " if stopped else ""
-    yield f"{of}sent {sent.sent} {what} to {sent.target.url}: {count(sent.answers) or 'none was answered'}"
+    yield f"{of}sent {sent.answered} {what} to {sent.target.url}: {count(sent.answers) or 'none was answered'}"
     if left_out:
         yield f"skipped {left_out} events of an older epoch"
     if stopped and sent.unanswered:
         yield f"  {sent.unanswered} more were on their way: whether they were taken is not known"
-    for reason, number in sent.reasons.most_common(_REASONS):
+    for reason, number in sent.frequent_reasons.items():
         yield f"  {number} x {reason}"
 
 

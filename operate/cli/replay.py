@@ -13,7 +13,7 @@ from operate.cli.options import AllEpochs, Concurrency, DryRun, Json, Rate, To, 
 from operate.cli.output import CHECK_FAILED, note, progress, show_json, show_lines
 from operate.difference import Scope, States
 from operate.errors import WrongUse
-from operate.replay import LISTED, REASONS, Comparison, Plan, Replayed, wait_for_consumers
+from operate.replay import LISTED, Comparison, Plan, Replayed, wait_for_consumers
 from operate.running import RunningShop
 from wire.recording import Recording
 
@@ -86,7 +86,7 @@ def replay(
         scope = Scope()
         chosen = choose(recording, epochs.of_consumer(databases, to, note), all_epochs=all_epochs, about=scope.add)
         deliveries = plan.deliveries(chosen.numbers)
-        replayed = Replayed(target, chosen, len(deliveries), seed)
+        replayed = Replayed(target, len(deliveries), chosen, seed)
         if dry_run:
             would = f"would deliver {len(deliveries)} of {chosen.total} events to {target.url}, by seed {seed}"
             _show(replayed, [would], replayed.as_json(), json=json)
@@ -155,7 +155,7 @@ def _show(replayed: Replayed, lines: Iterator[str] | list[str], as_json: dict[st
 
 def _what(replayed: Replayed) -> str:
     events, url = replayed.chosen.total, replayed.target.url
-    return f"{replayed.deliveries} deliveries of {events} events to {url}, by seed {replayed.seed}"
+    return f"{replayed.total} deliveries of {events} events to {url}, by seed {replayed.seed}"
 
 
 def _stopped(replayed: Replayed) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _stopped(replayed: Replayed) -> Iterator[str]:
 
 def _done(replayed: Replayed) -> Iterator[str]:
     yield _what(replayed)
-    yield f"in {replayed.seconds:.1f} s, {replayed.deliveries / (replayed.seconds or 0.001):.0f} a second"
+    yield f"in {replayed.seconds:.1f} s, {replayed.total / (replayed.seconds or 0.001):.0f} a second"
     yield _counts(replayed.counts)
     yield from _reasons(replayed)
     if replayed.comparison is not None:
@@ -181,7 +181,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _reasons(replayed: Replayed) -> Iterator[str]:
-    return (f"  {number} x {reason}" for reason, number in replayed.reasons.most_common(REASONS))
+    return (f"  {number} x {reason}" for reason, number in replayed.frequent_reasons.items())
 
 
 def _compared(found: Comparison) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shop.doctor.reading import Document, listed, mapping
+from wire.delivery import duration_s
 
 FUNCTIONS: Final = Path(__file__).parents[2] / "functions"
 
@@ -123,13 +124,12 @@ def quantity(value: object) -> float | None:
     return None if found is None else float(found[1]) * (_UNITS | _UNITS_OF_1024)[found[2] or ""]
 
 
-def duration_s(value: object) -> float | None:
-    """Return an ISO 8601 duration in seconds, as the dispatcher reads it; nothing for what it does not read."""
-    found = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", str(value))
-    if found is None or not any(found.groups()):
+def seconds(value: object) -> float | None:
+    """Return the seconds of an ISO 8601 duration, as the dispatcher reads it; nothing for what it does not read."""
+    try:
+        return duration_s(str(value))
+    except ValueError:
         return None
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds
 
 
 def names(documents: Iterable[Document]) -> str:

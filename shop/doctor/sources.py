@@ -4,13 +4,8 @@ from collections.abc import Iterator
 
 from shop.doctor.finding import Finding
 from shop.doctor.reading import Document, listed, mapping
-from shop.doctor.shop import (
-    Shop,
-    duration_s,
-    names,
-    revision,
-    whole,
-)
+from shop.doctor.shop import Shop, names, revision, seconds, whole
+from wire.delivery import DeliverySpec
 
 
 def deliveries(shop: Shop) -> Iterator[Finding]:
@@ -42,7 +37,7 @@ def deliveries(shop: Shop) -> Iterator[Finding]:
                 "exponential by default, which is long with many retries",
                 "exponential or linear",
             )
-        delay = duration_s(delivery.get("backoffDelay"))
+        delay = seconds(delivery.get("backoffDelay"))
         if delay is None or delay < 0.1:
             yield Finding(
                 source,
@@ -52,12 +47,13 @@ def deliveries(shop: Shop) -> Iterator[Finding]:
                 "PT0.5S",
             )
         elif retry is not None and retry > 0:
-            yield from _waits(source, retry, delay, linear=policy == "linear")
+            few = min(retry, 40)  # more of them pass any election, and the largest float in the end
+            yield from _waits(source, DeliverySpec(few, linear=policy == "linear", backoff_delay_s=delay))
 
 
-def _waits(source: Document, retry: int, delay: float, *, linear: bool) -> Iterator[Finding]:
+def _waits(source: Document, delivery: DeliverySpec) -> Iterator[Finding]:
     """Find waits that end before an election does."""
-    total = sum(delay * (n if linear else 2 ** min(n, 40)) for n in range(1, retry + 1))
+    total = sum(map(delivery.wait_s, range(1, delivery.retry + 1)))
     election = 12
     if total <= election:
         yield Finding(
@@ -72,7 +68,7 @@ def delivery_time_outs(shop: Shop) -> Iterator[Finding]:
     """Find sources that send an event again while it is being handled, or wait for a dead connection."""
     for source in shop.sources:
         field = "spec.delivery.timeout"
-        given = duration_s(mapping(source.spec.get("delivery")).get("timeout"))
+        given = seconds(mapping(source.spec.get("delivery")).get("timeout"))
         service = shop.called(source)
         serving = whole(revision(service).get("timeoutSeconds")) if service else None
         if given is None:

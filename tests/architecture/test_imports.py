@@ -33,7 +33,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
     "shop.state": ("", "bson"),
     "shop.setup": ("shop.store shop.state shop.process shop.messages shop.errors", "bson pymongo"),
     "shop.serve": ("shop.process shop.waiting", "functions_framework uvicorn"),
-    "shop.doctor": ("", "yaml"),
+    "shop.doctor": ("wire", "yaml"),
     "wire": ("", ""),
     "operate": (
         "wire shop.messages shop.state shop.errors shop.schema",

@@ -29,7 +29,7 @@ def test_each_event_is_delivered_as_often_as_was_asked_for() -> None:
 
 def test_an_outcome_counts_each_answer_once() -> None:
     """Accepted, rejected for good, or failed after retries; what was accepted and changed nothing is the rest."""
-    replayed = Replayed(Target("http://h"), Chosen([], 9, 0, 0, 0, all_epochs=False), 9, 1)
+    replayed = Replayed(Target("http://h"), 9, Chosen([], 9, 0, 0, 0, all_epochs=False), 1)
     for status, attempts in [(200, 1), (202, 3), (422, 1), (503, 4), (None, 4), (404, 4), (400, 1)]:
         replayed.count(Answer(status, f"answer {status}", attempts))
     replayed.applied = 1

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from operate.cli.__main__ import app
 from operate.cli.options import Surroundings
-from operate.places import hosts
 from operate.running import RunningShop
 from tests.operate.command import Orders, Run, hasty, write
 from tests.support.sink import Sink, certificate, serving
@@ -183,12 +182,6 @@ async def test_what_is_looked_at_is_said_with_what_says_so(tmp_path: Path) -> No
     assert said.startswith("MongoDB does not answer: 127.0.0.1:")
     assert "Topology" not in said
     assert "s3cret" not in run.err
-
-
-@pytest.mark.parametrize("password", ["p", "p@ss", "p/ss", "p?ss", "p%2F"])
-def test_a_password_is_not_shown_however_it_is_written(password: str) -> None:
-    """Those that MongoDB wants escaped, too: it says so only afterwards."""
-    assert hosts(f"mongodb://ann:{password}@a:1,b:2/shop?w=1") == "a:1,b:2"
 
 
 # --- MongoDB and Kafka -----------------------------------------------------------------------------------------------
