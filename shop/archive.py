@@ -27,6 +27,7 @@ from shop.errors import Code, Unavailable
 from shop.process import process
 from shop.store import client
 from shop.store.client import Document
+from shop.store.shared import LENGTH
 
 R = TypeVar("R")
 
@@ -209,15 +210,16 @@ class Archive:
     async def bound(self, account: Document) -> None:
         """Move the oldest entries to the archive when there are many. It never fails: the next message tries again.
 
-        To be called when the answer is certain. So nothing that happens here, a cancellation included, may take the
-        answer's place.
+        An account that is shown in part is read again. To be called when the answer is certain: nothing that happens
+        here, a cancellation included, may take the answer's place.
         """
         limits = process.current().settings.array_limits
-        entries: list[Document] = account.get(self.array, [])
-        if len(entries) < limits.limit:
+        if account.get(LENGTH, len(account.get(self.array, ()))) < limits.limit:
             return
         try:
-            await self._move(account, entries[: limits.batch])
+            whole = await _users().find_one({"_id": account["_id"]}) if LENGTH in account else account
+            if whole is not None:
+                await self._move(whole, whole[self.array][: limits.batch])
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the answer is certain
             _log.warning(
                 "archiving %s failed, the next message tries again: %s %s", self.array, type(error).__name__, error

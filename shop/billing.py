@@ -13,6 +13,7 @@ number and attempt included: presence decides, and absence only together with th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from shop.messages import MAX_BALANCE, from_document, other_term, terms
 from shop.schema.billing_pb2 import GetUserRequest, GetUserResponse
 from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, PaymentRequested
 from shop.state import BILLING, INSUFFICIENT_FUNDS, UNKNOWN_USER, USERS, kept
-from shop.store import change, client
+from shop.store import change, client, shared
 from shop.store.client import Document
 from shop.store.pipeline import NOW, Pipeline, array, literal, when
 
@@ -70,8 +71,8 @@ async def show_user(request: GetUserRequest) -> GetUserResponse:
 
 async def find_account(user: str) -> Document:
     """Return a user's account. Raises NotFound when there is none."""
-    account = await client.latest(_users()).find_one({"_id": user, **_ACCOUNT})
-    if account is None:
+    account = await shared.look(_users(), {"_id": user})
+    if account is None or "balance" not in account:
         raise NotFound(Code.UNKNOWN_USER, "there is no such user; create it with POST /CreateUser")
     return account
 
@@ -87,7 +88,7 @@ class Decision:
     """To emit; None for an older attempt, whose decision was consumed before the later one could exist."""
 
     account: Document
-    """The user document after the update."""
+    """The user document after the update, perhaps shown in part."""
 
 
 Emit = Callable[[PaymentDecided], Awaitable[None]]
@@ -112,32 +113,42 @@ async def charge(requested: PaymentRequested, emit: Emit) -> str:
 async def decide(requested: PaymentRequested) -> Decision:
     """Charge or decline an attempt to pay, once; say the same about it ever after.
 
-    One round trip: a find-and-update with its conditions inside. The decision is what the document after it says, so it
-    does not matter whether this delivery made it or an earlier one. Only a basket that may be in the archive takes a
-    look there, and then the update again, on the condition that nothing was moved since the look.
+    One round trip, shared with who comes at the same time: an update with its conditions inside. The decision is what
+    the document says after it, so it does not matter whether this delivery made it or an earlier one. Presence decides:
+    what is not there may have been archived since. Then the update comes again by itself; a basket that may be in the
+    archive takes a look there, and one more update, on the condition that nothing was moved since the look.
 
     Raises Contradiction for what no order of ours can have led to: it goes to the dead letters. Raises Unavailable when
     the archive is not complete, or holds more than the account moved there.
     """
     basket = ObjectId(requested.basket)
+    key, is_first = {"_id": requested.user}, requested.attempt == 1  # a later one finds what it comes after
+    shown = shared.Shown(("declined", "archived_through"), PAID_BASKETS.array, PAID_BASKETS.key, basket)
+
+    def may_hold(account: Document) -> bool:
+        return bool(requested.number <= account.get("archived_through", 0))
+
+    decide_it = shared.Statement(key, _decide_it(requested, None), upsert=is_first, shown=shown)
+    seen = await shared.apply(_users(), decide_it)
+    if seen is not None and (account := seen.document) is not None:
+        paid = next((entry for entry in account["paid_baskets"] if entry["basket"] == basket), None)
+        with suppress(Rejected):
+            if (paid or not may_hold(account)) and (decision := _decision(requested, account, paid)) is not None:
+                return decision
 
     async def update(looked: Moved | None, session: AsyncClientSession) -> Document | None:
         return await _users().find_one_and_update(
-            {"_id": requested.user},
+            key,
             _decide_it(requested, looked),
-            upsert=requested.attempt == 1,  # a later attempt finds what it comes after, or is refused
+            upsert=is_first,
             return_document=ReturnDocument.AFTER,
             session=session,
         )
 
     async def read(account: Document | None, paid: Document | None) -> Decision | None:
-        if account is not None:
-            if paid is not None:
-                return Decision(_told(requested, paid, PAID), account)
-            declined = account.get("declined", {})
-            if declined.get("basket") == basket and declined["attempt"] >= requested.attempt:
-                return Decision(_told(requested, declined, DECLINED), account)
-        if await change.is_latest(_users(), {"_id": requested.user}, account):
+        if account is not None and (decision := _decision(requested, account, paid)) is not None:
+            return decision
+        if await change.is_latest(_users(), key, account):
             raise Contradiction(
                 Code.NOT_ITS_TURN,
                 f"attempt {requested.attempt} of basket {basket} was ordered, but attempt {requested.attempt - 1} "
@@ -145,10 +156,20 @@ async def decide(requested: PaymentRequested) -> Decision:
             )
         return None
 
-    def may_hold(account: Document) -> bool:
-        return bool(requested.number <= account.get("archived_through", 0))
-
     return await PAID_BASKETS.settle(basket, update, read, may_hold=may_hold)
+
+
+def _decision(requested: PaymentRequested, account: Document, paid: Document | None) -> Decision | None:
+    """Return the decision that an account shows, beside what is known of the basket as paid; None when it shows none.
+
+    Raises Contradiction when what was decided is not what is asked.
+    """
+    if paid is not None:
+        return Decision(_told(requested, paid, PAID), account)
+    declined = account.get("declined", {})
+    if declined.get("basket") == ObjectId(requested.basket) and declined["attempt"] >= requested.attempt:
+        return Decision(_told(requested, declined, DECLINED), account)
+    return None
 
 
 def _decide_it(requested: PaymentRequested, looked: Moved | None) -> Pipeline:

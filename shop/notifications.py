@@ -20,7 +20,7 @@ from shop.messages import TERMS, event_id, from_document, rfc3339, terms, to_dat
 from shop.schema.events_pb2 import PAID, PaymentDecided
 from shop.schema.notify_pb2 import ListRequest, ListResponse, Notification
 from shop.state import DECLINED_OUTCOME, NOTIFICATIONS, NOTIFY, PAID_OUTCOME, kept
-from shop.store import change, client
+from shop.store import change, client, shared
 from shop.store.client import Document
 from shop.store.pipeline import NOW, Pipeline, literal
 
@@ -56,19 +56,31 @@ async def record(decided: PaymentDecided) -> None:
         "reason": decided.reason,
         "decided_at": to_datetime(decided.decided_at),
     }
+    seen = await shared.apply(_notifications(), _statement(key, content))
+    if seen is not None and (seen.changed or _differs(seen.document or {}, content) is None):
+        return
     for _ in range(_RACES):
         stored = await _recorded(key, content)
         if stored is None:
             continue
-        different = [field for field in dict.fromkeys([*content, *TERMS]) if stored.get(field) != content.get(field)]
-        if not different:
+        if (field := _differs(stored, content)) is None:
             return
         if await change.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
-            field = different[0]
             raise Contradiction(
                 Code.OTHER_CONTENT, f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}"
             )
     raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent updates; try again")
+
+
+def _differs(stored: Document, content: Document) -> str | None:
+    """Return a field in which a notification differs from this content; None when there is none."""
+    fields = dict.fromkeys([*content, *TERMS])
+    return next((field for field in fields if stored.get(field) != content.get(field)), None)
+
+
+def _statement(key: str, content: Document) -> shared.Statement:
+    its_key = {"_id": key, "user": content["user"]}
+    return shared.Statement(its_key, _record_it(key, content), upsert=True, only_unchanged=True)
 
 
 async def _recorded(key: str, content: Document) -> Document | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import Int64, ObjectId
-from pymongo import DESCENDING, ReturnDocument
+from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
@@ -45,7 +45,7 @@ from shop.state import (
     decline_code,
     kept,
 )
-from shop.store import change, client
+from shop.store import change, client, shared
 from shop.store.client import Document
 from shop.store.pipeline import NOW, REMOVE, Pipeline, array, literal, when
 
@@ -89,19 +89,25 @@ async def current_basket(user: str) -> Document:
     One round trip for a basket that exists: the highest number is the only one that can be unpaid.
     """
     for _ in range(_RACES):
-        # MongoDB calls a read linearizable only when its filter names one document. This one takes the first entry of a
-        # unique index, and needs no more of it than that the primary still was one after it had looked.
-        latest = await client.latest(_baskets()).find_one({"user": user}, sort=[("number", DESCENDING)])
+        latest = await shared.look_at_last(_baskets(), "user", user, by="number")
         if latest is not None and latest["status"] != PAID_STATUS:
             return latest
-        basket = await change.upsert(
-            _baskets(),
-            {"user": user, "number": Int64(latest["number"] + 1 if latest else 1)},
-            {"$setOnInsert": {"status": OPEN, "attempt": Int64(0)}},
-        )
+        basket = await _make_basket({"user": user, "number": Int64(latest["number"] + 1 if latest else 1)})
         if basket["status"] != PAID_STATUS:
             return basket
     raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent orders of this user; try again")
+
+
+async def _make_basket(key: Mapping[str, Any]) -> Document:
+    """Return the basket of this user and number, made now if there is none."""
+    content = {"status": OPEN, "attempt": Int64(0)}
+    make_it = {"$setOnInsert": content}
+    seen = await shared.apply(_baskets(), shared.Statement(key, make_it, upsert=True, only_unchanged=True))
+    if seen is not None and seen.made is not None:
+        return {"_id": seen.made, **key, **content}
+    if seen is not None and seen.document is not None:
+        return seen.document
+    return await change.upsert(_baskets(), key, make_it)
 
 
 def next_attempt(basket: Document) -> int:
@@ -169,7 +175,8 @@ def _attempt(request: OrderRequest) -> int | None:
 
 def _order_it(mine: ObjectId, request: OrderRequest) -> Pipeline:
     """When open and, if an attempt was sent, it is the next one: set status, terms, attempt. Else change nothing."""
-    conditions: list[object] = [{"$eq": ["$status", OPEN]}]
+    # Once for each `mine`: the statement may be executed twice, and the basket declined in between.
+    conditions: list[object] = [{"$eq": ["$status", OPEN]}, {"$ne": ["$request", mine]}]
     if (attempt := _attempt(request)) is not None:
         conditions.append({"$eq": [Int64(attempt), {"$add": ["$attempt", Int64(1)]}]})
     agreed = kept(terms(request))
@@ -298,7 +305,7 @@ def _shown(basket: Document, attempt: int) -> GetOrderResponse:
 
 async def find_order(user: str, basket: str) -> Document:
     """Return a basket of the user. Raises NotFound for one that is absent or of another user."""
-    stored = await client.latest(_baskets()).find_one({"_id": ObjectId(basket), "user": user})
+    stored = await shared.look(_baskets(), {"_id": ObjectId(basket), "user": user})
     if stored is None:
         raise NotFound(Code.UNKNOWN_BASKET, "this user has no such basket; take the id from GET /GetBasket")
     return stored
@@ -322,6 +329,7 @@ async def settle(decided: PaymentDecided) -> str:
         {"_id": ObjectId(decided.basket), "user": decided.user},
         _settle_it(decided, status),
         lambda stored: _settled(stored, decided, status),
+        changed="settled",
     )
 
 

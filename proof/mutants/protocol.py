@@ -6,6 +6,7 @@ _LOOKS = "tests/shop/test_looks.py"
 _BILLING = "tests/shop/test_billing.py"
 _ARCHIVE = "tests/shop/test_archive.py"
 _ORDERS = "tests/shop/test_orders.py"
+_SHARED = "tests/shop/store/test_shared.py"
 _EVENTS = "tests/shop/edge/test_events.py"
 _EDGE = "tests/shop/edge/test_handling.py"
 _SETTINGS = "tests/shop/process/test_settings.py"
@@ -71,15 +72,15 @@ MUTANTS = (
     _in(
         "shop/archive",
         "an array is never bounded",
-        "if len(entries) < limits.limit:",
-        "if len(entries) < 10**9:",
+        "len(account.get(self.array, ()))) < limits.limit:",
+        "len(account.get(self.array, ()))) < 10**9:",
         _LOOKS,
     ),
     _in(
         "shop/archive",
         "one entry too many is kept",
-        "if len(entries) < limits.limit:",
-        "if len(entries) <= limits.limit:",
+        "len(account.get(self.array, ()))) < limits.limit:",
+        "len(account.get(self.array, ()))) <= limits.limit:",
         _LOOKS,
     ),
     _in(
@@ -128,9 +129,63 @@ MUTANTS = (
     _in(
         "shop/billing",
         "an attempt is refused unconfirmed",
-        'if await change.is_latest(_users(), {"_id": requested.user}, account):',
+        "if await change.is_latest(_users(), key, account):",
         "if True:",
         _LOOKS,
+    ),
+    _in(
+        "shop/billing",
+        "what was declined before it was paid and archived is told as declined",
+        "if (paid or not may_hold(account)) and",
+        "if",
+        _LOOKS,
+    ),
+    _in(
+        "shop/orders",
+        "a statement that is executed twice orders twice",
+        ', {"$ne": ["$request", mine]}]',
+        "]",
+        _ORDERS,
+    ),
+    # --- what requests share
+    _in(
+        "shop/store/shared",
+        "who shares a batch is told of somebody else's document",
+        "if all(each[name] == value for name, value in key.items())), None)",
+        "), None)",
+        _SHARED,
+    ),
+    _in("shop/store/shared", "a statement that failed is done", "None if place in failed else Seen(", "Seen(", _SHARED),
+    _in(
+        "shop/store/shared",
+        "a write concern error of a batch is not looked at",
+        'if error := reply.get("writeConcernError"):',
+        'if error := reply.get("nothing"):',
+        _SHARED,
+    ),
+    _in(
+        "shop/store/shared",
+        "all of a batch changed something when some did",
+        "== len(batch)\n    changed",
+        "> 0\n    changed",
+        _SHARED,
+    ),
+    _in("shop/store/shared", "one failure ends a batch's rest", '"ordered": False', '"ordered": True', _SHARED),
+    _in("shop/store/shared", "a batch is not repeated", "if is_last:\n", "if True:\n", _SHARED),
+    _in("shop/store/shared", "a batch has no bound", "MOST = 100", "MOST = 10**6", _SHARED),
+    _in(
+        "shop/store/shared",
+        "a batch has the deadline of the first one in it",
+        "create_task(lane.run(process.current()), context=Context())",
+        "create_task(lane.run(process.current()))",
+        _SHARED,
+    ),
+    _in(
+        "shop/store/shared",
+        "who waits for a batch waits for ever",
+        "asyncio.timeout(client.is_left())",
+        "asyncio.timeout(None)",
+        _SHARED,
     ),
     _in(
         "shop/billing",

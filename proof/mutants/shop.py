@@ -69,8 +69,8 @@ MUTANTS = (
     _in(
         "store/client",
         "calls are not bounded",
-        "return pymongo.timeout(process.current().limit(seconds))",
-        "return pymongo.timeout(None)",
+        "with pymongo.timeout(limit):",
+        "with pymongo.timeout(None):",
         _MONGO,
     ),
     # --- emission
@@ -217,8 +217,8 @@ MUTANTS = (
     _in(
         "notifications",
         "other content is notified silently",
-        "if stored.get(field) != content.get(field)]",
-        "if False]",
+        "if stored.get(field) != content.get(field))",
+        "if False)",
         _NOTIFICATIONS,
     ),
     _in(

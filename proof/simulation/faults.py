@@ -21,6 +21,7 @@ class Fault(StrEnum):
     # To a command to MongoDB, in front of the driver.
     COMMAND_NOT_SENT = "command: not sent, network error"
     COMMAND_REPLY_LOST = "command: applied, reply lost"
+    COMMAND_CLOSED = "command: applied, connection closed"
     COMMAND_LATE = "command: timed out, applied later"
 
     # To a command to MongoDB, by a fail point of mongod: the driver's own retries meet these.
@@ -66,7 +67,7 @@ class Fault(StrEnum):
 
 TO_READ = (
     *(Fault.CRASH_BEFORE, Fault.CRASH_AFTER),
-    *(Fault.COMMAND_NOT_SENT, Fault.COMMAND_REPLY_LOST),
+    *(Fault.COMMAND_NOT_SENT, Fault.COMMAND_REPLY_LOST, Fault.COMMAND_CLOSED),
     *(Fault.MONGOD_REFUSES, Fault.MONGOD_TIMES_OUT, Fault.MONGOD_STEPS_DOWN),
     *(Fault.MONGOD_CLOSES, Fault.MONGOD_CLOSES_TWICE, Fault.MONGOD_FROM_BEFORE),
 )

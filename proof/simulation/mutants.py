@@ -45,6 +45,22 @@ _NOW = '__import__("datetime").datetime.fromtimestamp(__import__("time").time() 
 _IN_HAND = '__import__("pkgutil").resolve_name("proof.simulation.processes:_current").get().instance.name.startswith'
 
 MUTANTS = (
+    # --- what requests share
+    Mutant(
+        "who shares a batch is told of somebody else's document",
+        "shop.store.shared._with_key",
+        (("if all(each[name] == value for name, value in key.items())", ""),),
+    ),
+    Mutant(
+        "all of a batch changed something when some did",
+        "shop.store.shared._apply",
+        (("== len(batch)\n    changed", "> 0\n    changed"),),
+    ),
+    Mutant(
+        "what is shared is read durable, not latest",
+        "shop.store.shared._look_at_last",
+        (('"linearizable"', '"majority"'),),
+    ),
     # --- decision
     Mutant(
         "paid_baskets is not looked at",
@@ -81,17 +97,15 @@ MUTANTS = (
         "shop.billing.decide",
         (
             (
-                "return await _users().find_one_and_update(\n"
-                '            {"_id": requested.user},\n'
-                "            _decide_it(requested, looked),",
-                'changes = dict(_decide_it(requested, looked)[0]["$set"])\n'
-                '        charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
-                '        before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
-                '        as_before = {"funds": "$balance", "balance": before.get("balance", "$$REMOVE")}\n'
-                '        remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
-                "        return await _users().find_one_and_update(\n"
-                "            user,\n"
-                '            [*remember, {"$unset": "funds"}],',
+                "seen = await shared.apply(_users(), decide_it)\n",
+                'changes = dict(_decide_it(requested, None)[0]["$set"])\n'
+                '    charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
+                '    before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
+                '    as_before = {"funds": "$balance", "balance": before.get("balance", "$$REMOVE")}\n'
+                '    remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
+                '    remember_it = [*remember, {"$unset": "funds"}]\n'
+                "    its = shared.Statement(key, remember_it, upsert=is_first, shown=shown)\n"
+                "    seen = await shared.apply(_users(), its)\n",
             ),
         ),
     ),
@@ -190,13 +204,12 @@ MUTANTS = (
     # --- baskets and orders
     Mutant(
         "a new basket is made with a condition beside its unique key",
-        "shop.orders.current_basket",
+        "shop.orders._make_basket",
         (
             (
-                '"number": Int64(latest["number"] + 1 if latest else 1)}',
-                '"number": Int64(latest["number"] + 1 if latest else 1), "status": OPEN}',
+                'content = {"status": OPEN, "attempt": Int64(0)}',
+                'key, content = {**key, "status": OPEN}, {"attempt": Int64(0)}',
             ),
-            ('"status": OPEN, "attempt": Int64(0)', '"attempt": Int64(0)'),
         ),
     ),
     Mutant(

@@ -10,13 +10,14 @@ import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 import pymongo.common
+from bson.codec_options import CodecOptions
 from pymongo import ASCENDING, AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -29,20 +30,60 @@ from starlette.responses import Response
 from proof.simulation.faults import FAIL_POINTS, RETRIED_BY_DRIVER, TO_EMISSION, TO_READ, TO_WRITE, Fault, Hit
 from proof.simulation.observer import as_it_was
 from shop.emission.sink import ClosedError, Sink
+from shop.process import process
 from shop.process.process import Process, running
 from shop.process.settings import ArrayLimits, Settings
 from shop.state import SERVICES
 from shop.store.client import Document, open_client
 from shop.store.readiness import Epoch, Known
+from shop.store.shared import Lane, Lanes, Place
 from tests.support import functions
 
 Function = Callable[[Request], Awaitable[Response]]
 
+R = TypeVar("R")
+
 FIRST_EPOCH = Epoch(0, None)
+
+
+class Turns:
+    """Who runs now. The scheduler goes on when nobody does; then it takes all who stopped, in the order they did."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._stopped: list[Activity] = []
+        self._idle = asyncio.Event()
+
+    def runs(self) -> None:
+        """Count one more."""
+        self._running += 1
+        self._idle.clear()
+
+    def waits(self) -> None:
+        """Count one less: it waits for what another one does."""
+        self._running -= 1
+        if self._running == 0:
+            self._idle.set()
+
+    def stops(self, activity: "Activity") -> None:
+        """Count one less: it waits for its turn, or has ended."""
+        self._stopped.append(activity)
+        self.waits()
+
+    async def stopped(self) -> "list[Activity]":
+        """Wait until nobody runs, and return who stopped meanwhile."""
+        while self._running:  # what the last one did may have woken another
+            await self._idle.wait()
+        stopped, self._stopped = self._stopped, []
+        return stopped
 
 
 class Outside(Protocol):
     """What the processes reach beside MongoDB, and what remembers what happened to them."""
+
+    @property
+    def turns(self) -> Turns:
+        """Return who runs now."""
 
     def store(self, headers: Mapping[str, str], data: bytes) -> None:
         """Store an event in its topic."""
@@ -72,13 +113,17 @@ class Instance:
 
     def begin(self, limits: ArrayLimits, epoch: Epoch) -> None:
         """Begin anew, with these limits, in this epoch; the indexes are there."""
-        self.limits = limits
+        self.limits, self._epoch = limits, epoch
         known = Known(indexed=set(SERVICES), epochs=dict.fromkeys(SERVICES, epoch))
         self.process = Process(
             Settings(array_limits=limits, sink="http://sink.invalid"),
-            {open_client: _Client(self.client), Known: known, Sink: _Sink()},
+            {open_client: _Client(self.client), Known: known, Sink: _Sink(), Lanes: _Lanes(self)},
             patience=_PATIENCE,
         )
+
+    def begin_again(self) -> None:
+        """Begin after a crash, with the same settings: it knows nothing of what it did."""
+        self.begin(self.limits, self._epoch)
 
 
 @dataclass(frozen=True)
@@ -109,39 +154,53 @@ class Activity:
         self.wants = _DEAD
         self.hits: list[Hit] = []
         self.response: Response | None = None
+        self.ended = False
+        self.is_dead = False
         self._request = request
         self._turn: asyncio.Future[Hit | None] | None = None
-        self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Run until the first operation, or to the end."""
-        self._task = asyncio.create_task(self._run())
-        await self._stopped.wait()
+        self.outside.turns.runs()
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
         _current.set(self)
         try:
             with running(self.instance.process):
-                self.response = await self.instance.function(self._request)
+                await self._work()
         finally:
-            self._stopped.set()
+            self.ended = True
+            if not self.is_dead:
+                self.outside.turns.stops(self)
 
-    async def proceed(self, hit: Hit | None) -> None:
+    async def _work(self) -> None:
+        self.response = await self.instance.function(self._request)
+
+    def proceed(self, hit: Hit | None) -> None:
         """Do the operation, failing as told, and run until the next one, or to the end."""
         assert self._turn is not None
-        self._stopped.clear()
+        self.outside.turns.runs()
         if hit is not None:
-            self.hits.append(hit)
+            self.is_hit(hit)
         self._turn.set_result(hit)
-        await self._stopped.wait()
+
+    def is_hit(self, hit: Hit) -> None:
+        """Remember a fault of an operation."""
+        self.hits.append(hit)
 
     async def turn(self, operation: Operation) -> Hit | None:
         """Wait for the turn of an operation, and return what is to happen to it."""
         self.wants = operation
         self._turn = asyncio.get_running_loop().create_future()
-        self._stopped.set()
+        self.outside.turns.stops(self)
         return await self._turn
+
+    def runs_again(self, _: object) -> None:
+        """Go on: what another one did is there."""
+        if not self.is_dead:
+            self.outside.turns.runs()
 
     def stands(self) -> str:
         """Return where it stands, from the outside in: for one that never goes on."""
@@ -156,11 +215,69 @@ class Activity:
     async def crash(self) -> None:
         """End it where it stands."""
         assert self._task is not None
+        self.is_dead = True
         for _ in range(_MOST_CANCELLATIONS):
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1)
             if self._task.done():
                 return
+
+
+class Batches(Activity):
+    """The batches of one lane of a process, as long as anybody waits for one: they do what several requests share."""
+
+    def __init__(self, lanes: "_Lanes", lane: Lane[Any, Any], outside: Outside) -> None:
+        async def nobody_asked(_: Response | None) -> None:
+            pass
+
+        super().__init__(lanes.instance, request("POST", {}, b""), outside, "a batch", nobody_asked)
+        self._lanes = lanes
+        self._lane = lane
+
+    async def _work(self) -> None:
+        await self._lane.run(process.current())
+
+    def is_hit(self, hit: Hit) -> None:
+        """It is a fault to all who share the batch."""
+        super().is_hit(hit)
+        for place in self._lane.in_flight:
+            if (activity := self._lanes.followers.get(place)) is not None:
+                activity.is_hit(hit)
+
+    @property
+    def size(self) -> int:
+        """How many share the batch in flight."""
+        return len(self._lane.in_flight)
+
+
+class _Lanes(Lanes):
+    """The lanes of a process: a batch is an activity of its own, which waits for its turn as others do."""
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__()
+        self.instance = instance
+        self.followers: dict[Place[Any, Any], Activity] = {}
+        """Who waits for what becomes of a batch."""
+
+    def run(self, lane: Lane[Any, Any]) -> None:
+        Batches(self, lane, _current.get().outside).start()
+
+    async def result(self, place: Place[Any, R]) -> R:
+        activity = _current.get()
+        self.followers[place] = activity
+        place.result.add_done_callback(activity.runs_again)
+        activity.outside.turns.waits()
+        try:
+            return await place.result
+        finally:
+            del self.followers[place]
+
+
+def following(instance: Instance) -> list[Activity]:
+    """Return the requests of a process that wait for what becomes of a batch."""
+    lanes = instance.process.once(Lanes)
+    assert isinstance(lanes, _Lanes)
+    return list(lanes.followers.values())
 
 
 _current: ContextVar[Activity] = ContextVar("activity")
@@ -197,8 +314,22 @@ class _Client:
 class _Database:
     real: AsyncDatabase[Document]
 
+    @property
+    def name(self) -> str:
+        return self.real.name
+
     def __getitem__(self, name: str) -> "_Collection":
         return _Collection(self.real[name])
+
+    async def command(self, command: Document, **options: Any) -> Document:
+        """Send a command of ours as it is: its name comes first, and names a collection."""
+        name = next(iter(command))
+        collection = self.real[command[name]]
+        act = partial(self.real.command, command, **options)
+        is_linearizable = command.get("readConcern", {}).get("level") == "linearizable"
+        from_before = _refuse if is_linearizable else partial(_command_from_before, collection, command, **options)
+        answer: Document = await _operate(name, collection.name, act, from_before)
+        return answer
 
 
 class _Collection:
@@ -206,6 +337,18 @@ class _Collection:
 
     def __init__(self, real: AsyncCollection[Document]) -> None:
         self._real = real
+
+    @property
+    def name(self) -> str:
+        return self._real.name
+
+    @property
+    def database(self) -> _Database:
+        return _Database(self._real.database)
+
+    @property
+    def codec_options(self) -> CodecOptions[Document]:
+        return self._real.codec_options
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         def operate(*args: object, **kwargs: object) -> Awaitable[Any]:
@@ -252,6 +395,10 @@ async def _operate(
             with suppress(PyMongoError):
                 await act()
             raise NetworkTimeout("simulated: the reply is lost")
+        case Fault.COMMAND_CLOSED:
+            with suppress(PyMongoError):
+                await act()
+            raise AutoReconnect("simulated: applied, and the connection closed")
         case Fault.COMMAND_LATE:
             # Without its session, which ends with the request.
             activity.outside.postpone(f"{what} of {activity.instance.name}", partial(act, session=None))
@@ -276,9 +423,18 @@ async def _from_before(real: AsyncCollection[Document], method: str, *args: Any,
         await _refuse()
     if real.read_concern.level == "linearizable":
         await _refuse()
-    old, its_order = as_it_was(real), {"sort": [("_id", ASCENDING)]}
+    return await _unless_it_changes(old := as_it_was(real), partial(getattr(old, method), *args, **kwargs))
+
+
+async def _command_from_before(real: AsyncCollection[Document], command: Document, **options: Any) -> Any:
+    old = as_it_was(real)
+    return await _unless_it_changes(old, partial(old.database.command, command, **options))
+
+
+async def _unless_it_changes(old: AsyncCollection[Document], act: Callable[[], Awaitable[Any]]) -> Any:
+    its_order: dict[str, Any] = {"sort": [("_id", ASCENDING)]}
     before = await old.find({}, **its_order).to_list()
-    answer = await getattr(old, method)(*args, **kwargs)
+    answer = await act()
     if before == await old.find({}, **its_order).to_list():
         return answer
     await old.delete_many({})  # it will roll back

@@ -86,7 +86,10 @@ class Workload:
                 # Else an old key, which may come with another sum.
                 return Call("deposit_cash", {**user, "sum": self._sum()}, key=f"key-{self._keys}")
             case "get_order" if customer.basket:
-                return Call("get_order", {**user, "basket": customer.basket})
+                about: dict[str, Any] = {**user, "basket": customer.basket}
+                if self._random.random() < 0.5:
+                    about["attempt"] = self._random.randint(1, customer.attempt + 1)
+                return Call("get_order", about)
             case "list":
                 return Call("list_notify", {**user, "limit": 5})
             case "get_user" | "create_user" as function:

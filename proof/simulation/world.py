@@ -21,7 +21,7 @@ from starlette.responses import Response
 from proof.simulation.faults import TO_CALL, TO_DECISION, TO_REQUEST, Fault, Faults, Hit
 from proof.simulation.invariants import check, check_apart, check_unchanged
 from proof.simulation.observer import OF_SERVICE, Anomaly, Backup, Databases, Memory, Witness, holds, progress
-from proof.simulation.processes import FIRST_EPOCH, Activity, Done, Fleet, Instance, request
+from proof.simulation.processes import FIRST_EPOCH, Activity, Batches, Done, Fleet, Instance, Turns, following, request
 from proof.simulation.workload import Call, Workload
 from shop.process.settings import ArrayLimits
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
@@ -101,8 +101,11 @@ class World:
         self.workload = Workload(seed, prefix)
         self.witness = Witness(self.workload.users)
         self.history: list[str] = []
+        self.turns = Turns()
         self.most_in_hand = Counter[str]()
         """The most requests that the processes of a function had in hand at the same time."""
+        self.largest_batch = 0
+        """The most requests that shared one command."""
         self._random = Random(f"schedule {seed}")
         self._prefix = prefix
         self._fleet = fleet
@@ -189,6 +192,7 @@ class World:
         names = planned.apart or tuple(backup)
         self.note(f"--- {', '.join(names)} restored to the backup of action {planned.backup}")
         in_hand = [pending.activity for pending in self._pending if pending.activity is not None]
+        in_hand += self._followers()
         self._pending = [each for each in self._pending if each.activity is None and not each.to_database]
         for activity in in_hand:
             await activity.crash()
@@ -285,20 +289,31 @@ class World:
     ) -> None:
         """Give a request to one of the function's processes."""
         instance = self._random.choice(self._fleet[function])
-        in_hand = sum(p.activity is not None and p.activity.instance in self._fleet[function] for p in self._pending)
+        of_it = [p.activity for p in self._pending if p.activity and p.activity.instance in self._fleet[function]]
+        in_hand = sum(not isinstance(activity, Batches) for activity in of_it)
+        in_hand += sum(len(following(each)) for each in self._fleet[function])
         self.most_in_hand[function] = max(self.most_in_hand[function], in_hand + 1)
         activity = Activity(instance, request(method, headers, body), self, what, done)
         self.note(f"{instance.name} takes {what}")
         self._in_hand = activity
-        await activity.start()
-        await self._stopped(activity)
+        activity.start()
+        await self._until_all_stopped()
+
+    async def _until_all_stopped(self) -> None:
+        """Wait until nobody runs any more, and see what those who stopped want next, or what they answered."""
+        stopped = await self.turns.stopped()
+        self._in_hand = None
+        for activity in stopped:
+            await self._stopped(activity)
 
     async def _stopped(self, activity: Activity) -> None:
-        """See what an activity wants next, or what it answered."""
-        self._in_hand = None
-        if activity.response is None:
+        if isinstance(activity, Batches):
+            self.largest_batch = max(self.largest_batch, activity.size)
+        if not activity.ended:
             self._will(partial(self._proceed, activity), activity)
             return
+        if activity.response is None:
+            return  # the batches of a lane: nobody waits any more
         self._ended += 1
         status = activity.response.status_code
         for hit in activity.hits:
@@ -314,25 +329,33 @@ class World:
     async def _proceed(self, activity: Activity) -> None:
         hit, instance = self.faults.decide(activity.wants.possible), activity.instance
         self.note(f"{instance.name}: {activity.wants.what}" + (f" !!! {hit.fault} (fault {hit.number})" if hit else ""))
+        crashes = hit is not None and hit.fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
         if hit is None or hit.fault is not Fault.CRASH_BEFORE:
             self._in_hand = activity
-            await activity.proceed(hit)
-        if hit is not None and hit.fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
+            activity.proceed(hit)
+            if crashes:
+                await self.turns.stopped()  # only this one: it did nothing that another one waits for
+        if hit is not None and crashes:
             hit.mattered = True
             await self._crash(instance, activity)
         else:
-            await self._stopped(activity)
+            await self._until_all_stopped()
 
     async def _crash(self, instance: Instance, current: Activity) -> None:
         """End everything that a process had in hand; it starts again at once."""
         self._in_hand = None
         dead = [current]
         dead += [p.activity for p in self._pending if p.activity is not None and p.activity.instance is instance]
+        dead += following(instance)
         self._pending = [pending for pending in self._pending if pending.activity not in dead]
         for activity in dead:
             await activity.crash()
+        instance.begin_again()
         for activity in dead:
             await activity.done(None)
+
+    def _followers(self) -> list[Activity]:
+        return [each for instances in self._fleet.values() for instance in instances for each in following(instance)]
 
     def stands(self) -> str:
         """Return what the run waits for, when it waits for ever."""
@@ -345,6 +368,8 @@ class World:
         for pending in self._pending:
             if pending.activity is not None:
                 await pending.activity.crash()
+        for activity in self._followers():
+            await activity.crash()
 
     def postpone(self, what: str, act: Callable[[], object], *, to_topic: bool = False) -> None:
         """Let something happen at any later time: a command or event that was on its way when its sender gave up."""
@@ -382,7 +407,7 @@ class World:
             if call.function == "get_basket" and response.status_code == 200 and body["basket"] not in self._given:
                 self._given.add(body["basket"])
                 await self._databases.check_earlier_baskets_paid(call.user, body["basket"])
-            if is_read and response.status_code == 200:
+            if is_read and response.status_code == 200 and "attempt" not in call.fields:
                 status = body.get("order_status", body["message"])
                 attempt = body["attempt"] - (call.function == "get_basket" and status == "open")  # it gives the next
                 far = progress(attempt, status) >= before.get(body["basket"], progress(0, "open"))

@@ -4,12 +4,14 @@ Promise: what is refused for good was looked at as it is now, not as a primary t
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 
 from shop.errors import Code, Rejected, Unavailable
+from shop.store import shared
 from shop.store.client import Document, latest
 from shop.store.pipeline import Pipeline
 
@@ -45,12 +47,26 @@ _RACES = 10
 
 
 async def update(
-    of: AsyncCollection[Document], key: Mapping[str, Any], change: Pipeline, read: Callable[[Document | None], R]
+    of: AsyncCollection[Document],
+    key: Mapping[str, Any],
+    change: Pipeline,
+    read: Callable[[Document | None], R],
+    *,
+    changed: R | None = None,
 ) -> R:
     """Apply an update and return what `read` makes of the document after it (None: there is none).
 
-    One round trip. What `read` raises as Rejected is raised when it rests on the latest state, and else tried again.
+    `changed` is the answer when this very update is known to have changed something: then nothing is read.
+
+    One round trip, shared with who comes at the same time. What `read` raises as Rejected is raised only when it rests
+    on what the document was right after an update of our own, and on the latest state; else it is tried again.
     """
+    seen = await shared.apply(of, shared.Statement(key, change, only_unchanged=changed is not None))
+    if seen is not None:
+        if seen.changed and changed is not None:
+            return changed
+        with suppress(Rejected):
+            return read(seen.document)
     for _ in range(_RACES):
         stored = await of.find_one_and_update(key, change, return_document=ReturnDocument.AFTER)
         try:

@@ -6,8 +6,11 @@ error or a deadline is never taken for "done" or "not done": it reaches the edge
 "later".
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pymongo
@@ -23,7 +26,10 @@ from shop.process import process
 Document = dict[str, Any]
 
 DEADLINE_S = 5.0
-"""All of one request's calls to MongoDB together: inside the function's 10 s, which is inside Serving's 30 s."""
+"""All of one request's calls to MongoDB together, and all of one batch that requests share: inside the function's 10 s,
+which is inside Serving's 30 s."""
+
+WRITE_CONCERN = WriteConcern(w="majority", j=True)
 
 
 def client() -> AsyncMongoClient[Document]:
@@ -41,7 +47,7 @@ def database(service: str) -> AsyncDatabase[Document]:
     """Return the database of `orders`, `billing` or `notify`, majority and journal set."""
     return client().get_database(
         process.current().settings.databases[service],
-        write_concern=WriteConcern(w="majority", j=True),
+        write_concern=WRITE_CONCERN,
         read_concern=ReadConcern("majority"),
         read_preference=ReadPreference.PRIMARY,
     )
@@ -52,9 +58,24 @@ def collection(service: str, name: str) -> AsyncCollection[Document]:
     return database(service)[name]
 
 
-def deadline(seconds: float = DEADLINE_S) -> AbstractContextManager[object]:
+_ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)
+
+
+@contextmanager
+def deadline(seconds: float = DEADLINE_S) -> Iterator[None]:
     """Bound all calls to MongoDB made inside, together. A nested deadline can only be shorter."""
-    return pymongo.timeout(process.current().limit(seconds))
+    limit = process.current().limit(seconds)
+    before = _ends_at.set(min(_ends_at.get(), time.monotonic() + limit))
+    try:
+        with pymongo.timeout(limit):
+            yield
+    finally:
+        _ends_at.reset(before)
+
+
+def is_left() -> float | None:
+    """Return how many seconds the deadline leaves, for who waits for a call that others share; None: there is none."""
+    return None if _ends_at.get() == math.inf else _ends_at.get() - time.monotonic()
 
 
 def latest(of: AsyncCollection[Document]) -> AsyncCollection[Document]:

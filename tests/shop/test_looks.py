@@ -13,7 +13,7 @@ from shop.archive import DEPOSITS, PAID_BASKETS
 from shop.errors import Contradiction, Impossible, NotFound, Rejected
 from shop.messages import MAX_BALANCE
 from shop.process.settings import ArrayLimits
-from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
+from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
 from shop.store.client import collection
 from tests.support.commands import counted
@@ -102,8 +102,9 @@ class TestArchive:
         await history()
         async with counted() as commands:
             await look()
-        update, find = commands.sent[:2]
-        assert commands.names[:2] == ["findAndModify", "find"]
+        looked = commands.names.index("find")
+        update, find = commands.sent[looked - 1 : looked + 1]
+        assert commands.names[looked - 1] == "findAndModify"
         assert find["lsid"] == update["lsid"]
         concern: Any = find["readConcern"]
         assert concern["level"] == "majority"
@@ -115,6 +116,18 @@ class TestArchive:
         balance = (await billing.find_account("Pavel"))["balance"]
         assert (await charge(requested(1))).outcome == PAID
         assert (await billing.find_account("Pavel"))["balance"] == balance
+
+    async def test_a_decline_before_the_payment_that_was_archived_is_older(self) -> None:
+        """The account still shows the decline, and the archive alone tells what came after it."""
+        await billing.create_user("Pavel")
+        assert (await charge(requested(1))).outcome == DECLINED
+        for key in "abcd":
+            await deposit("Pavel", key)
+        await charge(requested(1, attempt=2))
+        await charge(requested(2))
+        (account,) = await collection("billing", "users").find({"_id": "Pavel"}).to_list()
+        assert (account["paid_baskets"], account["declined"]["attempt"]) == ([], 1)
+        assert (await billing.decide(requested(1))).event is None
 
     async def test_entries_are_moved_as_soon_as_there_are_as_many_as_the_limit(self) -> None:
         """Two, here; one that is alone stays."""

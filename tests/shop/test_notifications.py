@@ -43,11 +43,12 @@ class TestRecord:
         assert len(first) == 1
 
     async def test_it_takes_one_round_trip(self) -> None:
-        """One find-and-modify, the first time and again."""
+        """One update the first time; again, a look at what it met."""
         async with counted() as commands:
             await notifications.record(decided())
+            assert commands.names == ["update"]
             await notifications.record(decided())
-        assert commands.names == ["findAndModify", "findAndModify"]
+        assert commands.names == ["update", "update", "find"]
 
     async def test_fifty_concurrent_deliveries_notify_once(self) -> None:
         """None of them fails."""
@@ -90,8 +91,8 @@ class TestRecord:
         async with counted() as commands:
             with pytest.raises(Contradiction, match="user Pavel, not Olga"):
                 await notifications.record(decided(user="Olga"))
-        assert commands.names == ["findAndModify", "find", "find"]
-        assert all(sent["readConcern"] == {"level": "linearizable"} for sent in commands.sent[1:])
+        assert commands.names == ["update", "findAndModify", "find", "find"]
+        assert all(sent["readConcern"] == {"level": "linearizable"} for sent in commands.sent[2:])
 
     async def test_each_attempt_has_its_own(self) -> None:
         """Declined, then paid: two notifications, in that order."""

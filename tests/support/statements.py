@@ -4,6 +4,7 @@
 so that all tests that call functions are tests of this too.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from pymongo import monitoring
 
 from shop.process import process
 from shop.state import COLLECTIONS
+from shop.store.shared import Lane
 
 FREE_READS = {
     "list_notify": ("notifications", "List of all users"),
@@ -39,15 +41,20 @@ class _Watched:
 
 _watched: ContextVar[_Watched | None] = ContextVar("watched", default=None)
 
+_open: list[_Watched] = []
+"""All who are watched now, the latest last."""
+
 
 @contextmanager
 def watching(function: str) -> Iterator[None]:
     """Watch the statements of this task; raise AssertionError at the end when one does not name its user."""
     watched = _Watched(function)
     token = _watched.set(watched)
+    _open.append(watched)
     try:
         yield
     finally:
+        _open.remove(watched)
         _watched.reset(token)
     assert not watched.wrong, f"{function} sent what a sharded MongoDB refuses: {watched.wrong}"
 
@@ -55,7 +62,7 @@ def watching(function: str) -> Iterator[None]:
 class _Listener(monitoring.CommandListener):
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """Check one statement."""
-        watched = _watched.get()
+        watched = _watched.get() or _who_shares()
         if watched is None or event.command_name in _NO_STATEMENT:
             return
         name = str(event.command[event.command_name])
@@ -72,13 +79,20 @@ class _Listener(monitoring.CommandListener):
         """Nothing to do."""
 
 
+def _who_shares() -> _Watched | None:
+    """Return one of those who are watched, when a batch is sent: it may be for any of them."""
+    task = asyncio.current_task()
+    coroutine = None if task is None else task.get_coro()
+    return _open[-1] if _open and getattr(coroutine, "cr_code", None) is Lane.run.__code__ else None
+
+
 monitoring.register(_Listener())  # for all clients that are made from now on
 
 
 def names_its_user(database: str, command_name: str, command: Mapping[str, Any]) -> bool:
     """Tell whether every filter, or inserted document, of a command has the user as a plain value.
 
-    One of a read may have several users: then it is asked of their shards alone.
+    A read may be of several users.
     """
     name = command[command_name]
     names = process.current().settings.databases
@@ -99,9 +113,15 @@ def names_its_user(database: str, command_name: str, command: Mapping[str, Any])
             filters = [command["pipeline"][0].get("$match", {})]
         case _:
             return False
-    users = [each.get(wanted.user) for each in filters]
-    if command_name in _READS:
-        users = [
-            user for one in users for user in (one["$in"] if isinstance(one, dict) and list(one) == ["$in"] else [one])
-        ]
-    return bool(users) and all(isinstance(user, str) for user in users)
+    return bool(filters) and all(_names(wanted.user, each, several=command_name in _READS) for each in filters)
+
+
+def _names(user: str, filter_: Mapping[str, Any], *, several: bool) -> bool:
+    match filter_.get(user):
+        case str():
+            return True
+        case {"$in": [*users]} if several:
+            return bool(users) and all(isinstance(each, str) for each in users)
+    if several and (either := filter_.get("$or")):
+        return all(_names(user, each, several=False) for each in either)
+    return False

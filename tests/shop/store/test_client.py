@@ -99,8 +99,8 @@ class TestRefusal:
             with pytest.raises(Contradiction):
                 await orders.place(OrderRequest(user="Pavel", basket=basket, sum=10, attempt=7))
             await orders.place(OrderRequest(user="Pavel", basket=basket, sum=10, attempt=1))
-        assert commands.names == ["findAndModify", "find", "findAndModify"]
-        assert commands.sent[1]["readConcern"] == {"level": "linearizable"}
+        assert commands.names == ["findAndModify", "findAndModify", "find", "findAndModify"]
+        assert commands.sent[2]["readConcern"] == {"level": "linearizable"}
 
     async def test_what_changed_meanwhile_is_looked_at_again(self) -> None:
         """The account gets its balance after it was looked at: nothing is refused."""
@@ -135,6 +135,6 @@ async def test_a_deadline_bounds_all_calls_together(mongod, configure: Callable[
     """Nobody answers: the call ends when the deadline does, not after the driver's thirty seconds."""
     configure(mongodb_uri="mongodb://127.0.0.1:1/?directConnection=true")
     begun = asyncio.get_running_loop().time()
-    with pytest.raises(PyMongoError), deadline(0.3):
+    with pytest.raises((PyMongoError, TimeoutError)), deadline(0.3):
         await orders.current_basket("Pavel")
     assert asyncio.get_running_loop().time() - begun < 5

@@ -1,0 +1,345 @@
+"""Let the requests of one process that come at the same time share their round trips to MongoDB.
+
+What arrives while a batch is in flight goes with the next one: there is no timer, and whoever comes alone waits for
+nobody. Statements share one `update` command (group commit), reads one linearizable `find`.
+
+Promises:
+
+- every statement stays atomic by itself, one after the other, also two of the same document in one batch;
+- what is told of a statement is a fact: that this very one changed something, or what its document holds after it,
+  perhaps later. Whoever does not find there what it looks for knows nothing yet, and asks again by itself;
+- an error of one statement is nobody else's. A network error or a write-concern error makes all of its batch unknown;
+- nobody's deadline or departure ends the batch of others, and nobody waits beyond a deadline of its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import (
+    AutoReconnect,
+    DuplicateKeyError,
+    NetworkTimeout,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+)
+
+from shop.process import process
+from shop.store import client
+from shop.store.client import Document
+from shop.store.pipeline import Pipeline, array
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+MOST = 100
+"""How many share one command: beyond that nothing gets cheaper, and all wait for all."""
+
+
+# --- lanes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Place(Generic[A, R]):
+    """Where one caller waits for what becomes of its item."""
+
+    item: A
+    result: "asyncio.Future[R]"
+
+
+class Lanes:
+    """All lanes of a process, by name."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, Lane[Any, Any]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def lane(self, name: Hashable, act: Callable[[Sequence[A]], Awaitable[Sequence[R]]]) -> "Lane[A, R]":
+        """Return the lane of this name, made at the first call."""
+        if name not in self._lanes:
+            self._lanes[name] = Lane(self, act)
+        return self._lanes[name]
+
+    def run(self, lane: "Lane[Any, Any]") -> None:
+        """Run a lane's batches apart from who asked for the first one: its deadline is not theirs."""
+        task = asyncio.get_running_loop().create_task(lane.run(process.current()), context=Context())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def result(self, place: Place[Any, R]) -> R:
+        """Wait for what becomes of an item."""
+        return await place.result
+
+
+class Lane(Generic[A, R]):
+    """One batch in flight, and whoever waits for the next one."""
+
+    def __init__(self, lanes: Lanes, act: Callable[[Sequence[A]], Awaitable[Sequence[R]]]) -> None:
+        """Begin with nobody. `act` returns what became of each item, in their order."""
+        self.in_flight: list[Place[A, R]] = []
+        self._waiting: list[Place[A, R]] = []
+        self._is_running = False
+        self._lanes = lanes
+        self._act = act
+
+    async def share(self, item: A) -> R:
+        """Act on an item together with whoever is there, and return what became of it. Raises what `act` raises."""
+        place: Place[A, R] = Place(item, asyncio.get_running_loop().create_future())
+        self._waiting.append(place)
+        if not self._is_running:
+            self._is_running = True
+            self._lanes.run(self)
+        async with asyncio.timeout(client.is_left()):
+            return await self._lanes.result(place)
+
+    async def run(self, its: process.Process) -> None:
+        """Run one batch after the other until nobody waits."""
+        with process.running(its):
+            try:
+                while self._waiting:
+                    self.in_flight, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                    await self._do([place for place in self.in_flight if not place.result.done()])
+            finally:
+                self._is_running = False
+                for place in (*self.in_flight, *self._waiting):
+                    place.result.cancel()  # only what is left when the process ends in the middle of it
+
+    async def _do(self, places: Sequence[Place[A, R]]) -> None:
+        try:
+            with client.deadline():
+                results = await self._act([place.item for place in places])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
+            for place in places:
+                if not place.result.done():
+                    place.result.set_exception(error)
+        else:
+            for place, result in zip(places, results, strict=True):
+                if not place.result.done():
+                    place.result.set_result(result)
+
+
+def _lanes() -> Lanes:
+    return process.current().once(Lanes)
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What of a document is read after a statement: fields, of one array the entry in question, and how many it has."""
+
+    fields: tuple[str, ...]
+    array: str
+    key: str
+    value: object
+
+
+LENGTH = "length"
+"""Where a document that is shown in part says how many entries the array has."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One update of one document, by its key."""
+
+    key: Mapping[str, Any]
+    change: Mapping[str, Any] | Pipeline
+    upsert: bool = False
+    shown: Shown | None = None
+    """All of the document when None."""
+
+    only_unchanged: bool = False
+    """Who asks needs the document only when this statement did not change it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known after a statement was executed."""
+
+    document: Document | None
+    """The document right after the statement, or later; None when there is none, or nobody needed it."""
+
+    changed: bool = False
+    """This very statement is known to have changed or made it."""
+
+    made: Any = None
+    """The `_id` of what this very statement made, when it is known."""
+
+
+async def apply(of: AsyncCollection[Document], statement: Statement) -> Seen | None:
+    """Execute a statement, and return what is known after it; None when it failed, alone, and is to be asked by itself.
+
+    It may be executed twice, when its first reply was lost. Raises PyMongoError when it is unknown whether it was.
+    """
+
+    def act(batch: Sequence[Statement]) -> Awaitable[Sequence[Seen | None]]:
+        return _apply(of, batch)
+
+    return await _lanes().lane(("apply", of.database.name, of.name), act).share(statement)
+
+
+async def _apply(of: AsyncCollection[Document], batch: Sequence[Statement]) -> list[Seen | None]:
+    if len(batch) == 1 and not batch[0].only_unchanged:
+        return [await _apply_one(of, batch[0])]
+    reply = await _command(
+        of,
+        {
+            "update": of.name,
+            "updates": [{"q": each.key, "u": each.change, "upsert": each.upsert} for each in batch],
+            "ordered": False,
+            "writeConcern": client.WRITE_CONCERN.document,
+        },
+    )
+    failed = {error["index"] for error in reply.get("writeErrors", ())}
+    made = {upserted["index"]: upserted["_id"] for upserted in reply.get("upserted", ())}
+    all_changed = reply["nModified"] + len(made) == len(batch)
+    changed = [all_changed or place in made for place in range(len(batch))]
+    to_read = [
+        each for place, each in enumerate(batch) if place not in failed and not (each.only_unchanged and changed[place])
+    ]
+    read = await _read(of, to_read)
+    return [
+        None if place in failed else Seen(read(each), changed=changed[place], made=made.get(place))
+        for place, each in enumerate(batch)
+    ]
+
+
+async def _apply_one(of: AsyncCollection[Document], statement: Statement) -> Seen | None:
+    command: Document = {
+        "findAndModify": of.name,
+        "query": statement.key,
+        "update": statement.change,
+        "upsert": statement.upsert,
+        "new": True,
+        "writeConcern": client.WRITE_CONCERN.document,
+    }
+    if statement.shown is not None:
+        command["fields"] = _projection([statement.shown])
+    try:
+        reply = await _command(of, command)
+    except DuplicateKeyError:
+        return None
+    return Seen(reply["value"])
+
+
+async def _read(
+    of: AsyncCollection[Document], statements: Sequence[Statement]
+) -> Callable[[Statement], Document | None]:
+    """Read the documents of statements, durable ones: a read after a write with majority has what it wrote."""
+    if not statements:
+        return lambda _: None
+    find = _find_all(of, [each.key for each in statements]) | {"readConcern": {"level": "majority"}}
+    shown = [each.shown for each in statements if each.shown is not None]
+    if len(shown) == len(statements):
+        find["projection"] = _projection(shown)
+    found = await _documents(of, find)
+    return lambda statement: _with_key(found, statement.key)
+
+
+def _projection(shown: Sequence[Shown]) -> Document:
+    """Show what anybody of a batch asks for; all ask for parts of the same kind."""
+    one = shown[0]
+    is_asked_for = {"$in": [f"$$this.{one.key}", [each.value for each in shown]]}
+    return {
+        **dict.fromkeys(one.fields, 1),
+        one.array: {"$filter": {"input": array(one.array), "cond": is_asked_for}},
+        LENGTH: {"$size": array(one.array)},
+    }
+
+
+# --- reads -----------------------------------------------------------------------------------------------------------
+
+
+async def look(at: AsyncCollection[Document], key: Mapping[str, Any]) -> Document | None:
+    """Read a document as it is now, not as a primary that was replaced had it: the answer rests on it alone.
+
+    One linearizable command reads the documents of all who ask at the same time. Linearizable means, for one document,
+    that the primary still was one after it had read, and a command makes sure of that once all its documents are read.
+    """
+
+    def act(keys: Sequence[Mapping[str, Any]]) -> Awaitable[Sequence[Document | None]]:
+        return _look(at, keys)
+
+    return await _lanes().lane(("look", at.database.name, at.name), act).share(key)
+
+
+async def _look(at: AsyncCollection[Document], keys: Sequence[Mapping[str, Any]]) -> list[Document | None]:
+    found = await _documents(at, _find_all(at, keys) | {"readConcern": {"level": "linearizable"}})
+    return [_with_key(found, key) for key in keys]
+
+
+async def look_at_last(at: AsyncCollection[Document], group: str, value: str, by: str) -> Document | None:
+    """Read, of the documents whose field `group` has this value, the last one `by` another field, as it is now."""
+
+    def act(values: Sequence[str]) -> Awaitable[Sequence[Document | None]]:
+        return _look_at_last(at, group, values, by)
+
+    return await _lanes().lane(("look at last", at.database.name, at.name, group, by), act).share(value)
+
+
+async def _look_at_last(
+    at: AsyncCollection[Document], group: str, values: Sequence[str], by: str
+) -> list[Document | None]:
+    if len(values) == 1:
+        command: Document = {"find": at.name, "filter": {group: values[0]}, "sort": {by: -1}, "limit": 1}
+    else:
+        # A walk through the index (group, by) that skips from each value to the next: it reads one entry of each.
+        command = {
+            "aggregate": at.name,
+            "pipeline": [
+                {"$match": {group: {"$in": sorted(set(values))}}},
+                {"$sort": {group: -1, by: -1}},
+                {"$group": {"_id": f"${group}", "last": {"$first": "$$ROOT"}}},
+                {"$replaceRoot": {"newRoot": "$last"}},
+            ],
+            "cursor": {"batchSize": MOST + 1},
+        }
+    found = await _documents(at, command | {"readConcern": {"level": "linearizable"}})
+    return [_with_key(found, {group: value}) for value in values]
+
+
+def _find_all(of: AsyncCollection[Document], keys: Sequence[Mapping[str, Any]]) -> Document:
+    """Find the documents with these keys; the filter names each one's user, as a sharded collection wants it."""
+    if len(keys) == 1:
+        wanted = keys[0]
+    elif all("_id" in key for key in keys):
+        wanted = {name: {"$in": list(dict.fromkeys(key[name] for key in keys))} for name in keys[0]}
+    else:
+        wanted = {"$or": list(keys)}
+    return {"find": of.name, "filter": wanted, "batchSize": len(keys) + 1, "singleBatch": True}
+
+
+def _with_key(found: Sequence[Document], key: Mapping[str, Any]) -> Document | None:
+    return next((each for each in found if all(each[name] == value for name, value in key.items())), None)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+async def _documents(of: AsyncCollection[Document], command: Document) -> list[Document]:
+    return cast(list[Document], (await _command(of, command))["cursor"]["firstBatch"])
+
+
+async def _command(of: AsyncCollection[Document], command: Document) -> Document:
+    """Send a command; once more when the connection or the primary was gone.
+
+    The driver's own retries make mongod remember each statement, a quarter of what it costs. They are for statements
+    that must not be executed twice; ours may be. Raises WriteConcernError for what was executed and may be lost again.
+    """
+    for is_last in (False, True):
+        try:
+            reply = await of.database.command(command, codec_options=of.codec_options)
+        except (NetworkTimeout, ServerSelectionTimeoutError):
+            raise  # the time is up
+        except AutoReconnect:
+            if is_last:
+                raise
+        else:
+            if error := reply.get("writeConcernError"):
+                raise WriteConcernError(error.get("errmsg", ""), error.get("code"), error)
+            return cast(Document, reply)
+    raise AssertionError("the last try returns or raises")
