@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError, WriteConcernError
 
 from local.servers.mongodb import Mongod
 from shop import billing, notifications, orders
+from shop.errors import Contradiction
 from shop.process import process
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
@@ -108,8 +109,8 @@ class TestStatements:
 
     async def test_a_command_carries_no_more_than_the_most(self, commands: Commands) -> None:
         """The rest goes with the one after it."""
-        await asyncio.gather(*(add_one(f"user {number}") for number in range(shared.MOST + 11)))
-        assert [len(sent["updates"]) for sent in commands.sent if "update" in sent] == [shared.MOST, 11]  # type: ignore[arg-type]
+        await asyncio.gather(*(add_one(f"user {number}") for number in range(111)))
+        assert [len(sent["updates"]) for sent in commands.sent if "update" in sent] == [100, 11]  # type: ignore[arg-type]
 
     async def test_all_statements_of_one_document_count(self) -> None:
         """One after the other, in one command too."""
@@ -158,6 +159,19 @@ class TestStatements:
         await asyncio.gather(*map(notifications.record, decided))
         assert commands.names == ["update", "update", "find"]
         assert await collection("notify", "notifications").count_documents({}) == 20
+
+    async def test_what_changed_nothing_is_looked_at_when_others_did(self) -> None:
+        """Nineteen are new, and one was notified otherwise before: it is refused, and nobody else."""
+        decided = [
+            PaymentDecided(user=user, basket=f"{n:024x}", number=1, attempt=1, sum=10, outcome=PAID, decided_at=AT)
+            for n, user in enumerate(USERS)
+        ]
+        other = PaymentDecided.FromString(decided[7].SerializeToString())
+        other.sum = 11
+        await notifications.record(other)
+        results = await asyncio.gather(*map(notifications.record, decided), return_exceptions=True)
+        assert [n for n, each in enumerate(results) if each is not None] == [7]
+        assert isinstance(results[7], Contradiction)
 
     async def test_who_does_not_find_what_it_looks_for_asks_by_itself(self) -> None:
         """Decided and archived between the update and the look: no decline, no refusal."""
