@@ -149,11 +149,12 @@ class Archive:
         return None
 
     async def _is_latest(self, account: Document) -> bool:
-        """Tell whether the account still holds, and has moved, what it did: 67d5614 moves without a mark in the entry.
+        """Tell whether the account still holds, and has moved, what it did. The read is of now, for good.
 
-        To be asked before the archive is said to be unfit: a move that came between two reads looks like one.
+        To be asked before the archive is said to be unfit: a move that began between two reads looks like one. It may
+        have ended (then more was moved), or only inserted entries that came after the account was read.
         """
-        latest = await _latest_of(account)
+        latest = await client.latest(_users()).find_one({"_id": account["_id"]})
         return (
             latest is not None
             and self.moved(latest) == self.moved(account)
@@ -271,8 +272,7 @@ class Archive:
             entry.items() <= stored.items() for entry, stored in zip(array, ahead, strict=False)
         ):
             return False
-        latest = await _latest_of(account)
-        if latest is not None and self.moved(latest) == moved:
+        if await self._is_latest(account):
             raise self.unfit(account)
         return True
 
@@ -291,11 +291,6 @@ class Archive:
 
 def _users() -> AsyncCollection[Document]:
     return client.collection(state.BILLING, state.USERS)
-
-
-async def _latest_of(account: Document) -> Document | None:
-    """Read the account again, as it is now: what is said of an archive for good rests on nothing older."""
-    return await client.latest(_users()).find_one({"_id": account["_id"]})
 
 
 def _find(entries: Any, key: str, value: object) -> Document | None:

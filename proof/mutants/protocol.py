@@ -64,6 +64,14 @@ MUTANTS = (
     ),
     _in(
         "shop/archive",
+        "a move that began since is another history",
+        "            and latest.get(self.array) == account.get(self.array)\n",
+        "",
+        f"{_ARCHIVE}::test_a_move_of_what_came_later_is_no_stranger[4/2]",
+        f"{_ARCHIVE}::test_a_move_of_67d5614_during_the_look_is_no_other_history[4/2-under way]",
+    ),
+    _in(
+        "shop/archive",
         "a failed move fails the answer",
         "except (Exception, asyncio.CancelledError) as error:",
         "except ZeroDivisionError as error:",

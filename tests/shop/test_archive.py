@@ -273,6 +273,50 @@ async def test_a_move_that_a_crash_left_halfway_is_no_stranger(limits: ArrayLimi
     await audit()
 
 
+async def test_a_move_of_what_came_later_is_no_stranger(limits: ArrayLimits, caplog: pytest.LogCaptureFixture) -> None:
+    """Another process, with larger limits, is moving more than the array held when this one read it."""
+    await funded(10_000)
+    await pay(*range(1, limits.limit))
+    older = (await billing.decide(requested(limits.limit))).account
+    newer = (await billing.decide(requested(limits.limit + 1))).account
+    await collection("billing", "paid_baskets").insert_many(
+        {**entry, "user": "Pavel", "position": Int64(position), "through": Int64(10 * position)}
+        for position, entry in enumerate(newer["paid_baskets"], 1)
+    )
+    await PAID_BASKETS.bound(older)
+    assert await account() == newer
+    assert caplog.text == ""
+    await PAID_BASKETS.bound(newer)
+    assert (await account())["archived"]["paid_baskets"] == limits.batch
+    await audit()
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "under way"])
+async def test_a_move_of_67d5614_during_the_look_is_no_other_history(ended: bool) -> None:
+    """It marks no entry: the archive is added up, and holds more than the account said. So that is read again."""
+
+    async def old_move(*, ended: bool) -> None:
+        entries = (await account())["deposits"]
+        await collection("billing", "deposits").insert_many({**entry, "user": "Pavel"} for entry in entries)
+        if ended:
+            moved = {"archived.deposits": Int64(len(entries)), "archived.deposited": Int64(10 * len(entries))}
+            changes = {"$pull": {"deposits": {}}, "$inc": moved}
+            await collection("billing", "users").update_one({"_id": "Pavel"}, changes)
+
+    async def others() -> None:
+        if look.times == 1:
+            await billing.credit("Pavel", 10, "3")
+            await old_move(ended=ended)
+
+    await billing.create_user("Pavel")
+    await billing.credit("Pavel", 10, "1")
+    await old_move(ended=True)
+    await billing.credit("Pavel", 10, "2")
+    with meeting("deposits.find", others) as look:
+        assert not (await billing.credit("Pavel", 10, "4")).replayed
+    assert (await account())["balance"] == 40
+
+
 class TestFailure:
     """Whatever befalls a move, the answer is certain already."""
 
