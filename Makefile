@@ -22,6 +22,9 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 QUICK := tests/functions tests/shop -n 2
 OTHERS := --ignore=tests/functions --ignore=tests/shop -n 3
 
+# What is made of Kafka once: a test that waits for it, beside two others, might take too long.
+KAFKA := $(BIN)/python -m local.servers.kafka_program
+
 # $(call option,seeds,SEEDS): --seeds='5' for SEEDS=5, nothing when there is none. What it may be, the program says.
 option = $(if $($(2)),--$(1)='$($(2))')
 
@@ -53,6 +56,7 @@ demo: $(RUNNABLE) ## Order once, repeat everything, and show that it was charged
 	@exec $(BIN)/python -m local.demo
 
 test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
+	@$(KAFKA)
 	@$(PYTEST) $(QUICK)
 	@$(PYTEST) $(OTHERS)
 
@@ -65,6 +69,7 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(OPENAPI)
 	# What is generated must be what schema/ says; run make schema and commit.
 	git diff --exit-code -- shop/schema docs/openapi.yaml
+	$(KAFKA)
 	# Coverage sees nothing in the others, and would slow them down.
 	$(PYTEST) $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
 	$(PYTEST) $(OTHERS)

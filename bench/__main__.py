@@ -16,7 +16,7 @@ from bench.load import LoadError
 from bench.report import Conditions, write
 from bench.rounds import WHOLE_MINUTES, Plan
 from local.program import Stopped, aside, end_early, run, say
-from local.servers.kafka import ensure_jars
+from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError
 
 PARTS: Final = ("a", "b")
@@ -24,7 +24,7 @@ _REPORT: Final = Path(__file__).parent / "report.md"
 
 
 async def _measure(plan: Plan, parts: list[str], revision: str | None, results: list[Result]) -> None:
-    await aside(lambda: ensure_jars(say))
+    await aside(lambda: installed(say))
     if "a" in parts:
         await whole_path.measure(plan, revision, results)
     if "b" in parts:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from local.manifests import ManifestError
 from local.program import Stopped, Voice, aside, run
-from local.servers.kafka import ensure_jars
+from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
@@ -32,7 +32,7 @@ async def _run(say: Callable[[str], None]) -> None:
     settings = Settings.from_environment(os.environ)
     stack = Stack(settings, report=say)
     if settings.kafka_bootstrap_servers is None:
-        await aside(lambda: ensure_jars(say))
+        await aside(lambda: installed(say))
     async with stack:
         say(
             f"\nReady after {time.monotonic() - begun:.1f} s on {stack.url}; logs are in {stack.log_file('*').parent}\n"

@@ -23,7 +23,7 @@ from local import folder, settings
 from local.manifests import ManifestError
 from local.program import Stopped, aside, end_early, run
 from local.program import say as _say
-from local.servers.kafka import ensure_jars
+from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError
 from local.settings import Settings, SettingsError
 from local.stack import Stack
@@ -230,7 +230,7 @@ def _expect(holds: bool, what: str) -> None:
 @asynccontextmanager
 async def own_shop() -> AsyncIterator[Shop]:
     """Run a stack for as long as the block does, with data that nobody keeps."""
-    await aside(lambda: ensure_jars(_say))
+    await aside(lambda: installed(_say))
     with tempfile.TemporaryDirectory() as own:
         async with Stack(Settings(port=0, folder=Path(own), mongodb_port=0, kafka_port=0, sink_port=0)) as stack:
             yield Shop(stack.url, stack.sink_url("payments"), stack.kafka_bootstrap_servers)

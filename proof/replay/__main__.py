@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from local.program import Stopped, end_early, run, say
-from local.servers.kafka import ensure_jars
+from local.servers.kafka_program import installed
 from local.stack import KAFKA_SINK, KAFKA_SOURCE, Stack
 from proof.replay.history import ORDERS_EACH, write_history
 from proof.replay.season import pass_a_season
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=10_000, help="orders of the season")
     parser.add_argument("--history", type=int, help="measure on a written history of so many orders instead")
     arguments = parser.parse_args()
-    ensure_jars(say)
+    installed(say)
     with tempfile.TemporaryDirectory() as folder:
         work = measure(arguments.history, Path(folder)) if arguments.history else prove(arguments.orders, Path(folder))
         try:
