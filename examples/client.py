@@ -26,6 +26,10 @@ from typing import Any
 Fields = dict[str, Any]
 
 
+WAIT_S = 10
+"""How long the shop may wait for the outcome of an order before it answers."""
+
+
 class Refused(Exception):
     """The shop refused the request. It can never work as it is, so it is not sent again."""
 
@@ -49,7 +53,7 @@ class Shop:
         """Order the user's basket, once for this name, and return what became of it."""
         order = self._keep(name, {"user": user, "sum": amount}, lambda: self._open_basket(user))
         self._send("POST", "/Order", order)
-        wanted = {"user": user, "basket": order["basket"], "attempt": order["attempt"]}
+        wanted = {"user": user, "basket": order["basket"], "attempt": order["attempt"], "wait": WAIT_S}
         return self._poll("/GetOrder", wanted, lambda found: found["outcome"] in ("paid", "declined"))
 
     def _open_basket(self, user: str) -> Fields:
@@ -100,7 +104,7 @@ class Shop:
         body = json.dumps(fields).encode() if fields else None
         request = urllib.request.Request(self._url + path, body, dict(headers), method=method)
         try:
-            with urllib.request.urlopen(request, timeout=15) as response:
+            with urllib.request.urlopen(request, timeout=15 + WAIT_S) as response:
                 return response.status, 0.0, json.load(response)
         except urllib.error.HTTPError as refused:
             is_json = refused.headers.get_content_type() == "application/json"

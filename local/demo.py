@@ -166,7 +166,7 @@ class Demo:
 
     async def _settled(self, basket: str, status: str) -> None:
         async def is_settled() -> bool:
-            order = await self._get("/GetOrder", quiet=True, user=self._user, basket=basket)
+            order = await self._get("/GetOrder?wait=20", quiet=True, user=self._user, basket=basket)
             return order["message"] == status and order["decided_at"] is not None
 
         await _until(is_settled, f"basket {basket} to be {status}")

@@ -13,12 +13,15 @@ class Assumed:
     function_s: float = 10
     body_s: float = 10
     tick_s: float = 28
+    answered_s: float = 28
     drain_s: float = 22
     health_s: float = 0.5
     keep_alive_s: float = 120
     resend_after_s: float = 60
     array_limit: tuple[int, int] = (64, 32)
     array_bounds: tuple[int, int] = (1, 1000)
+    waiting: tuple[str, ...] = ("create_order", "get_order")
+    """The functions in which a client may wait for an outcome, until `answered_s` after it sent its request."""
 
 
 ASSUMED: Final = Assumed()

@@ -181,15 +181,19 @@ def serving_time_outs(shop: Shop) -> Iterator[Finding]:
     for service in shop.services:
         field = f"{_SERVICE}.timeoutSeconds"
         given = whole(revision(service).get("timeoutSeconds"))
-        least = max(ASSUMED.body_s + ASSUMED.function_s, ASSUMED.drain_s, ASSUMED.tick_s * (service.name in ticked))
+        waits = any(environment(each).get("FUNCTION_TARGET") in ASSUMED.waiting for _, each in containers(service))
+        least = max(
+            *(ASSUMED.body_s + ASSUMED.function_s, ASSUMED.drain_s),
+            *(ASSUMED.answered_s * waits, ASSUMED.tick_s * (service.name in ticked)),
+        )
         if given is None:
             yield Finding(service, field, "Knative's default, 300 s, is longer than KafkaSource waits", "30")
         elif given <= least:
             yield Finding(
                 service,
                 field,
-                f"{given} s end before the function does ({least:.0f} s with its body, its deadline and draining): a "
-                "504 says nothing of what was done, and what is in flight is killed",
+                f"{given} s end before the function does ({least:.0f} s with its body, its deadline, a wait and "
+                "draining): a 504 says nothing of what was done, and what is in flight is killed",
                 "30",
             )
         elif given > ASSUMED.keep_alive_s:

@@ -6,6 +6,7 @@ Never a 5xx, never an answer that the document does not describe, never a change
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode, urlsplit
 
@@ -30,6 +31,9 @@ OPERATIONS = {path: (method, str(operation["operationId"])) for path, method, op
 TIMEOUT_S = 15
 """Beyond the deadline of a function: what takes longer hangs."""
 
+LONG_WAIT = re.compile(rb"(wait=)([0-9]{2,}|[2-9])")
+"""In a query or a header; such a client is made to wait a second."""
+
 
 @pytest.fixture
 async def stocked(client: Client) -> AsyncIterator[None]:
@@ -53,6 +57,8 @@ async def send(
 ) -> Answer:
     """Send a request and hold the answer to all that is promised."""
     before = await everything()
+    query = LONG_WAIT.sub(rb"\g<1>1", query)
+    headers = [(name, LONG_WAIT.sub(rb"\g<1>1", text.encode("latin-1")).decode("latin-1")) for name, text in headers]
     async with asyncio.timeout(TIMEOUT_S):
         answer = await call(OPERATIONS[path][1], method, path=path, query=query, headers=headers, body=body)
     openapi.check_answer(path, answer.status, answer.headers, answer.body)
@@ -105,7 +111,7 @@ json_values = st.recursive(
     lambda values: st.lists(values, max_size=5) | st.dictionaries(st.text(st.characters()), values, max_size=5),
     max_leaves=10,
 )
-fields = st.sampled_from(["user", "sum", "basket", "attempt", "limit", "before"])
+fields = st.sampled_from(["user", "sum", "basket", "attempt", "limit", "before", "wait"])
 known = st.sampled_from(["Pavel", "66f0c1d2e3a4b5c6d7e8f901", 1, 10, None])
 bodies = (
     st.dictionaries(fields | st.text(), known | json_values).map(lambda value: json.dumps(value).encode())
@@ -121,7 +127,8 @@ headers = st.lists(
     st.tuples(
         st.sampled_from(["host", "content-type", "accept", "idempotency-key", "traceparent", "ce-id", "x", "prefer"]),
         header_values
-        | st.sampled_from(["text/plain", "application/json;q=1", "00-" + "a" * 32 + "-" + "b" * 16 + "-01"]),
+        | st.sampled_from(["text/plain", "application/json;q=1", "00-" + "a" * 32 + "-" + "b" * 16 + "-01"])
+        | st.sampled_from(["wait=0", "wait=1", "wait=20, respond-async", 'wait="1"', "wait"]),
     )
 )
 

@@ -10,11 +10,11 @@ from local.servers import envoy, parts
 from local.stand_ins.schedule import Schedule
 from shop import orders, serve
 from shop.doctor.assumed import ASSUMED
-from shop.edge import handling
+from shop.edge import handling, wait
 from shop.emission import sink
 from shop.process import settings
 from shop.store.client import DEADLINE_S
-from tests.support.functions import triggered
+from tests.support.functions import FUNCTIONS, triggered
 from tests.support.manifests import Document, delivery, documents, waits_s
 from wire.delivery import duration_s
 
@@ -111,6 +111,13 @@ def test_a_function_answers_before_serving_does_for_it(document: Document) -> No
     assert timeout_s(document) > handling.BODY_S + handling.DEADLINE_S
 
 
+@services
+def test_a_client_that_waits_is_answered_before_serving_does_it(document: Document) -> None:
+    """However late its body came and however long the work took, and then there is still time to wait."""
+    assert handling.BODY_S + handling.DEADLINE_S + 5 < wait.ANSWERED_AFTER_S < timeout_s(document)
+    assert wait.LONGEST_S < wait.ANSWERED_AFTER_S
+
+
 def test_a_tick_of_resend_ends_with_its_last_basket() -> None:
     """Claimed at the last moment, emitted in vain and made due again: all of it before the tick is cut off."""
     last_s = DEADLINE_S + sink.TIMEOUT_S + DEADLINE_S
@@ -158,6 +165,8 @@ def test_the_doctor_assumes_what_the_code_does() -> None:
     assert ASSUMED.body_s == handling.BODY_S
     assert ASSUMED.health_s == handling.HEALTH_S
     assert ASSUMED.tick_s == resend_orders.DEADLINE_S
+    assert ASSUMED.answered_s == wait.ANSWERED_AFTER_S
+    assert set(ASSUMED.waiting) == {name for name, each in FUNCTIONS.items() if each.label.waits}
     assert (ASSUMED.drain_s, ASSUMED.keep_alive_s) == (serve.DRAIN_S, serve.KEEP_ALIVE_S)
     assert ASSUMED.resend_after_s == orders.RESEND_AFTER_MS / 1000
     assert ASSUMED.array_limit == (settings.ArrayLimits.limit, settings.ArrayLimits.batch)

@@ -130,6 +130,7 @@ BROKEN: dict[str, tuple[tuple[str, str], Callable[[Fields], object], str]] = {
     "a batch over its limit": (BILLING, env("ARCHIVE_BATCH", "65"), "ARCHIVE_BATCH"),
     "Serving before the function": (BILLING, on(*POD, timeoutSeconds=10), "timeoutSeconds"),
     "Serving before the end of draining": (BILLING, on(*POD, timeoutSeconds=22), "timeoutSeconds"),
+    "Serving before the end of a wait": (("Service", "get-order"), on(*POD, timeoutSeconds=28), "timeoutSeconds"),
     "Serving before the end of a tick": (
         RESEND,
         on(*POD, timeoutSeconds=25),
