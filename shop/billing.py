@@ -30,7 +30,7 @@ from shop.schema.events_pb2 import DECLINED, PAID, Outcome, PaymentDecided, Paym
 from shop.state import BILLING, INSUFFICIENT_FUNDS, UNKNOWN_USER, USERS, kept
 from shop.store import change, client, shared
 from shop.store.client import Document
-from shop.store.pipeline import NOW, Pipeline, array, literal, when
+from shop.store.pipeline import NOW, Pipeline, array, literal, merge_when, when
 
 SERVICE = BILLING
 
@@ -190,23 +190,16 @@ def _decide_it(requested: PaymentRequested, looked: Moved | None) -> Pipeline:
     is_its_turn = True if attempt == 1 else is_next
     undecided = {"$and": [{"$not": [is_paid]}, is_not_archived, {"$not": [is_declined]}, is_its_turn]}
     can_pay = {"$gte": [{"$ifNull": ["$balance", Int64(-1)]}, sum_]}
-    charge = {"$and": [undecided, can_pay]}
-    decline = {"$and": [undecided, {"$not": [can_pay]}]}
     entry: Document = {"number": number, "basket": basket, "attempt": attempt, **agreed}
     if requested.epoch:
         entry["epoch"] = Int64(requested.epoch)
     reason = {"$cond": [{"$eq": [{"$type": "$balance"}, "missing"]}, UNKNOWN_USER, INSUFFICIENT_FUNDS]}
-    changes = {
-        **when(
-            charge,
-            {
-                "balance": {"$subtract": ["$balance", sum_]},
-                "paid_baskets": {"$concatArrays": [array("paid_baskets"), [{**entry, "paid_at": NOW}]]},
-            },
-        ),
-        **when(decline, {"declined": {**entry, "reason": reason, "decided_at": NOW}}),
+    charge = {
+        "balance": {"$subtract": ["$balance", sum_]},
+        "paid_baskets": {"$concatArrays": [array("paid_baskets"), [{**entry, "paid_at": NOW}]]},
     }
-    return [{"$set": changes}]
+    decline = {"declined": {**entry, "reason": reason, "decided_at": NOW}}
+    return [merge_when(undecided, {"$cond": [can_pay, charge, decline]})]
 
 
 def _told(requested: PaymentRequested, decided: Document, outcome: Outcome) -> PaymentDecided | None:

@@ -98,13 +98,14 @@ MUTANTS = (
         (
             (
                 "seen = await shared.apply(_users(), decide_it)\n",
-                'changes = dict(_decide_it(requested, None)[0]["$set"])\n'
-                '    charge, user = {"balance": changes.pop("balance")}, {"_id": requested.user}\n'
-                '    before = await _users().find_one_and_update(user, [{"$set": charge}], upsert=True) or {}\n'
+                "(decide_here,) = _decide_it(requested, None)\n"
+                '    as_it_was = {"$mergeObjects": ["$as_it_was", {"balance": "$balance"}]}\n'
+                '    charge = [{"$set": {"as_it_was": "$$ROOT"}}, decide_here, {"$replaceWith": as_it_was}]\n'
+                "    before = await _users().find_one_and_update(key, charge, upsert=True) or {}\n"
                 '    as_before = {"funds": "$balance", "balance": before.get("balance", "$$REMOVE")}\n'
-                '    remember = [{"$set": as_before}, {"$set": changes}, {"$set": {"balance": "$funds"}}]\n'
-                '    remember_it = [*remember, {"$unset": "funds"}]\n'
-                "    its = shared.Statement(key, remember_it, upsert=is_first, shown=shown)\n"
+                '    after = [{"$set": {"balance": "$funds"}}, {"$unset": "funds"}]\n'
+                '    remember = [{"$set": as_before}, decide_here, *after]\n'
+                "    its = shared.Statement(key, remember, upsert=is_first, shown=shown)\n"
                 "    seen = await shared.apply(_users(), its)\n",
             ),
         ),

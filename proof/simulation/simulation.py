@@ -41,6 +41,8 @@ class Outcome:
     history: list[str]
     hits: list[Hit]
     actions: int
+    largest_batch: int
+    """How many requests shared one command, at the most."""
 
     @property
     def promise(self) -> str | None:
@@ -87,7 +89,7 @@ class Simulation:
                 await world.stop()
         if anomaly or world.was_restored_apart:
             await self._databases.clear()  # a basket left ordered would be resent in the next run
-        return Outcome(anomaly, world.history, faults.hits, world.workload.actions)
+        return Outcome(anomaly, world.history, faults.hits, world.workload.actions, world.largest_batch)
 
     async def shorten(self, seed: int) -> Outcome:
         """Find a run of a failing seed, with few faults and actions, that breaks the same promise."""

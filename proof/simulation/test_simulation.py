@@ -27,13 +27,15 @@ async def running() -> AsyncIterator[Simulation]:
 
 async def test_every_promise_holds_under_every_fault(running: Simulation) -> None:
     """Every kind of fault is injected, and none breaks a promise."""
-    hits = Counter[Fault]()
+    hits, largest_batches = Counter[Fault](), Counter[int]()
     for seed in range(1, SEEDS + 1):
         outcome = await running.run(seed)
         if outcome.anomaly:
             pytest.fail(await running.story(seed, outcome.anomaly))
         hits.update(hit.fault for hit in outcome.hits)
+        largest_batches[outcome.largest_batch] += 1
     assert [fault for fault in Fault if not hits[fault]] == []
+    assert sum(runs for size, runs in largest_batches.items() if size > 1) > SEEDS / 4
 
 
 async def test_a_seed_is_its_history(running: Simulation) -> None:

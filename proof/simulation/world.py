@@ -259,7 +259,9 @@ class World:
         self.witness.raise_anomaly()
 
     def _will(self, happen: Callable[[], Awaitable[None]], activity: Activity | None = None) -> None:
-        held = self.faults.decide((Fault.HELD,), rate=self._holds)
+        # A batch that takes long is what others gather behind.
+        holds = 4 * self._holds if isinstance(activity, Batches) else self._holds
+        held = self.faults.decide((Fault.HELD,), rate=holds)
         self._pending.append(_Pending(happen, activity, held, self._ended))
 
     @property

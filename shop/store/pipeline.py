@@ -23,6 +23,15 @@ def when(condition: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[st
     return {field: {"$cond": [condition, value, f"${field}"]} for field, value in changes.items()}
 
 
+def merge_when(condition: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stage that makes the changes, which may be an expression too, when the condition holds, and else none.
+
+    The condition is evaluated once, however many fields change: for one that walks through an array. Nothing can be
+    taken away by it.
+    """
+    return {"$replaceWith": {"$cond": [condition, {"$mergeObjects": ["$$ROOT", changes]}, "$$ROOT"]}}
+
+
 def literal(value: object) -> Mapping[str, object]:
     """Return a value that MongoDB takes as it is. Customers' strings need it: `$balance` is a legal user."""
     return {"$literal": value}
