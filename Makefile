@@ -31,7 +31,7 @@ option = $(if $($(2)),--$(1)='$($(2))')
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test simulate mutants replay-proof faults check new schema fmt lock clean placed
+.PHONY: help run demo bench soak test simulate mutants replay-proof faults check new schema fmt lock clean placed
 
 help: ## List these targets, and the settings of make run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -93,6 +93,9 @@ bench: BASELINE ?= 67d5614
 bench: $(MEASURABLE) ## Measure it beside others, in half an hour (MINUTES=30 ROUNDS=6 PARTS=a,b BASELINE=67d5614)
 	@$(BIN)/python -m bench $(call option,minutes,MINUTES) $(call option,rounds,ROUNDS) $(call option,parts,PARTS) \
 	  $(call option,baseline,BASELINE)
+
+soak: $(MEASURABLE) ## Order for long: memory, descriptors and latency must not grow (ORDERS=200000)
+	@$(BIN)/python -m bench.soak $(call option,orders,ORDERS)
 
 new: $(TESTABLE) ## Make a function that does nothing yet (NAME=refund_order; SERVICE=billing, TOPIC=results)
 	@$(BIN)/python -m new $(call option,name,NAME) $(call option,service,SERVICE) $(call option,topic,TOPIC)

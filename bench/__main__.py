@@ -3,42 +3,58 @@
 import argparse
 import math
 import sys
+import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from bench import one_function, whole_path
-from bench.baseline import NoBaselineError
-from bench.customers import AuditError
+from bench import cold_start, duplicate, growth, one_function, whole_path
 from bench.figures import Result
-from bench.load import LoadError
-from bench.report import Conditions, write
+from bench.report import Report
 from bench.rounds import WHOLE_MINUTES, Plan
 from local.program import Stopped, aside, end_early, run, say
 from local.servers.kafka_program import installed
-from local.servers.parts import PartFailedError
 
-PARTS: Final = ("a", "b")
-_REPORT: Final = Path(__file__).parent / "report.md"
+PARTS: Final = ("a", "b", "c", "d", "e", "f")
+
+_ALONE: Final[dict[str, Callable[[Plan, list[Result]], Awaitable[None]]]] = {
+    "b": one_function.measure,
+    "d": growth.measure,
+    "e": cold_start.measure,
+    "f": duplicate.measure,
+}
 
 
-async def _measure(plan: Plan, parts: list[str], revision: str | None, results: list[Result]) -> None:
+async def _measure(plan: Plan, parts: list[str], revision: str | None, report: Report) -> None:
+    """Measure one part after the other. One that fails is told of, and keeps no other from being measured."""
     await aside(lambda: installed(say))
-    if "a" in parts:
-        await whole_path.measure(plan, revision, results)
-    if "b" in parts:
-        await one_function.measure(plan, results)
+
+    async def whole(plan: Plan, results: list[Result]) -> None:
+        await whole_path.measure(plan, revision if "a" in parts else None, peers="c" in parts, results=results)
+
+    asked = {"a, c": whole} if {"a", "c"} & set(parts) else {}
+    for part, measure in {**asked, **{part: _ALONE[part] for part in _ALONE if part in parts}}.items():
+        try:
+            await measure(plan, report.results)
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the other parts do not depend on it
+            traceback.print_exception(failure)
+            report.failures.append(f"Part {part} failed: {type(failure).__name__}: {failure}")
+            say(report.failures[-1])
+        report.write()
 
 
 def main() -> None:
-    """Measure, and write the report, of what there was when a signal has ended it."""
+    """Measure, and write the report, of what there was when a signal has ended it. Exit 1 when a part has failed."""
     parser = argparse.ArgumentParser(description="Measure the functions beside others, in rounds that take turns")
     parser.add_argument("--minutes", type=float, default=WHOLE_MINUTES, help="how long all parts may take")
     parser.add_argument("--rounds", type=int, default=6, help="how often each is played, while the time lasts")
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, such as a,b")
     parser.add_argument("--baseline", default="", help="a revision of this project to compare the whole path with")
-    parser.add_argument("--report", type=Path, default=_REPORT, help="where to write the report; plots go beside it")
+    parser.add_argument(
+        "--report", type=Path, default=Path(__file__).parent / "report.md", help="where to write; plots go beside it"
+    )
     asked = parser.parse_args()
     if not 0 < asked.minutes < math.inf or asked.rounds < 1:
         parser.error("nothing can be measured in that time")
@@ -46,17 +62,16 @@ def main() -> None:
     if unknown := sorted(set(parts) - set(PARTS)):
         parser.error(f"there is no part {', '.join(unknown)}: choose among {','.join(PARTS)}")
     uvloop.install()
-    conditions, results = Conditions.now(), list[Result]()
-    say(conditions.text())
+    report = Report(asked.report)
+    say(report.conditions.text())
     try:
-        run(_measure(Plan(asked.minutes, asked.rounds, say), parts, asked.baseline or None, results), say)
-        write(asked.report, conditions, results)
-        say(f"Done: {asked.report}")
-    except (PartFailedError, NoBaselineError, LoadError, AuditError) as failure:
-        sys.exit(f"{failure}")
+        run(_measure(Plan(asked.minutes, asked.rounds, say), parts, asked.baseline or None, report), say)
     except Stopped as stopped:
-        write(asked.report, conditions, results, note=f"**Ended early: {stopped}.** This is what there was until then.")
-        end_early(stopped, f"{asked.report} tells what there was until then.")
+        report.failures.append(f"Ended early: {stopped}. This is what there was until then.")
+        report.write()
+        end_early(stopped, f"{report.file} tells what there was until then.")
+    say(f"Done: {report.file}")
+    sys.exit(1 if report.failures else 0)
 
 
 if __name__ == "__main__":

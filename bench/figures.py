@@ -1,10 +1,9 @@
 """Figures of several rounds: what lies in the middle, and how far apart they are."""
 
-import json
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,23 @@ class Target:
         return self.measured.median >= bound if self.more_is_better else self.measured.median <= bound
 
 
+@dataclass(frozen=True)
+class Plot:
+    """Bars with whiskers, in groups: a group for each number of clients, say, and a bar in it for each system."""
+
+    name: str
+    """Of its file."""
+
+    title: str
+    unit: str
+    groups: Sequence[str]
+    bars: Mapping[str, Sequence[Spread]]
+    """By what is compared, one for each group."""
+
+
 @dataclass
 class Result:
-    """What a part has found: its text for the report, the figures it was held to, and what a plot is drawn from."""
+    """What a part has found: its text for the report, the figures it was held to, and a plot."""
 
     part: str
     title: str
@@ -77,11 +90,7 @@ class Result:
     """Paragraphs and tables of Markdown."""
 
     targets: list[Target] = field(default_factory=list)
-    plot: dict[str, Any] = field(default_factory=dict)
-
-    def json(self) -> str:
-        """Return all of it, to be kept."""
-        return json.dumps(asdict(self))
+    plot: Plot | None = None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

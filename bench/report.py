@@ -3,11 +3,12 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from bench import plots
 from bench.baseline import revision
 from bench.figures import Result, Target, shown, table
 
@@ -40,21 +41,32 @@ class Conditions:
         return " **The machine was not quiet: only the ratios mean anything, and they little.**" if busy else ""
 
 
-def write(file: Path, conditions: Conditions, results: Sequence[Result], *, note: str = "") -> None:
-    """Write the report, of whatever parts there are."""
-    targets = [target for result in results for target in result.targets]
-    lines = [
-        "# What `make bench` has found",
-        conditions.text(),
-        "The load, the functions, MongoDB, Kafka and Envoy share this machine, so only ratios of one run carry over to "
-        "another. A figure is the median of its rounds, with the lowest and the highest in brackets; a ratio is taken "
-        "round by round.",
-        *([note] if note else []),
-        *(["## What was promised", _promised(targets)] if targets else []),
-    ]
-    for result in results:
-        lines += [f"## {result.part}. {result.title}", *result.text]
-    file.write_text("\n\n".join(lines) + "\n")
+@dataclass
+class Report:
+    """A file that grows with each part."""
+
+    file: Path
+    conditions: Conditions = field(default_factory=Conditions.now)
+    results: list[Result] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def write(self) -> None:
+        """Write what there is by now."""
+        targets = [target for result in self.results for target in result.targets]
+        lines = [
+            "# What `make bench` has found",
+            self.conditions.text(),
+            "The load, the functions, MongoDB, Kafka and Envoy share this machine, so only ratios of one run carry "
+            "over to another. A figure is the median of its rounds, with the lowest and the highest in brackets; a "
+            "ratio is taken round by round.",
+            *(f"**{failure}**" for failure in self.failures),
+            *(["## What was promised", _promised(targets)] if targets else []),
+        ]
+        for result in self.results:
+            lines += [f"## {result.part}. {result.title}", *result.text]
+            if result.plot is not None and (drawn := plots.draw(result.plot, self.file.parent)):
+                lines.append(f"![{result.plot.title}]({drawn.name})")
+        self.file.write_text("\n\n".join(lines) + "\n")
 
 
 def _promised(targets: Sequence[Target]) -> str:

@@ -30,8 +30,13 @@ class System:
     name: str
     url: str
     processes: list[cpu.Process]
-    addresses: Mapping[str, Any]
-    """Where its parts are, as local/folder.py keeps it."""
+    folder: Path
+    """The folder of its stack: LOCAL_DIR."""
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """Where its parts are."""
+        return addresses(self.folder)
 
 
 @asynccontextmanager
@@ -51,7 +56,7 @@ async def stack(name: str, tree: Path = ROOT, python: str = sys.executable) -> A
         process = await spawn([python, "-m", "local"], log_file, environment, tree)
         try:
             url = await _ready(process, log_file)
-            yield System(name, url, cpu.descendants(process.pid), addresses(folder))
+            yield System(name, url, cpu.descendants(process.pid), folder)
         finally:
             await _stop(process)
 

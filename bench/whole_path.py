@@ -7,18 +7,24 @@ stored, less what the processes of the system use while nothing happens.
 
 import asyncio
 import statistics
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench import baseline, cpu, systems
 from bench.customers import Customer, audited
-from bench.figures import Result, Spread, Target, percentile, ratios, shown, table
+from bench.figures import Plot, Result, Spread, Target, percentile, ratios, shown, table
 from bench.load import LoadError
 from bench.rounds import Plan
+from bench.running import Running, at_once, served
 from bench.systems import System
+from local.servers.kafka import create_topics
+from local.servers.probe import answers
 
 CLIENTS: Final = (10, 100)
 OURS: Final = "this revision"
@@ -31,6 +37,7 @@ _IDLE_S: Final = 5.0
 _MINUTES: Final = 11.0
 _QUIET_S: Final = 0.3
 _QUIET_WITHIN_S: Final = 20.0
+_PARTITIONS: Final = 10  # of the topics, as the manifests have it
 _WORTH_A_ROW_MS: Final = 0.05
 
 # What was promised: floor and aim.
@@ -110,7 +117,7 @@ class Measured:
             last = now
 
 
-async def measure(plan: Plan, revision: str | None, results: list[Result]) -> None:
+async def measure(plan: Plan, revision: str | None, *, peers: bool, results: list[Result]) -> None:
     """Play all rounds, and leave what they have found, even when they are ended early.
 
     Raises:
@@ -130,6 +137,9 @@ async def measure(plan: Plan, revision: str | None, results: list[Result]) -> No
             measured.append(
                 await _with_customers(await running.enter_async_context(systems.stack(revision, tree, python)))
             )
+        if peers:
+            plan.say(f"c: starting {PEERS} on the same Kafka and mongod")
+            measured.append(await _with_customers(await _peers(running, ours)))
         await _warm_up(plan, measured)
         try:
             for number in plan.play("a", _MINUTES):
@@ -142,6 +152,24 @@ async def measure(plan: Plan, revision: str | None, results: list[Result]) -> No
         for each in measured:
             for customer in each.customers:
                 customer.close()
+
+
+async def _peers(stack: AsyncExitStack, ours: System) -> System:
+    """Start what most would write, beside the functions: one process for HTTP, one for each service's events."""
+    kafka, folder = ours.addresses["kafka_bootstrap_servers"], Path(stack.enter_context(TemporaryDirectory()))
+    await create_topics(kafka, dict.fromkeys(("peer-payments", "peer-results"), _PARTITIONS))
+    common = {"MONGODB_URI": ours.addresses["mongodb_uri"], "KAFKA_BOOTSTRAP_SERVERS": kafka}
+
+    async def start(name: str, module: str, *arguments: str, ready: Callable[[int], Awaitable[bool]]) -> Running:
+        command, environment = [sys.executable, "-m", module, *arguments], {**common, "K_SERVICE": name}
+        return await stack.enter_async_context(served(command, environment, folder / f"{name}.log", ready))
+
+    api = await start("FastAPI", "bench.peers.shop_api", ready=answers)
+    processes = [*api.processes, *(each for each in ours.processes if each.name in ("kafka", "mongod"))]
+    for service in ("billing", "orders", "notify"):
+        consumer = await start(f"FastStream {service}", "bench.peers.shop_consumers", service, ready=at_once)
+        processes += consumer.processes
+    return System(PEERS, api.url, processes, ours.folder)
 
 
 async def _with_customers(system: System) -> Measured:
@@ -181,14 +209,17 @@ def _results(measured: Sequence[Measured], revision: str | None) -> list[Result]
     if not any(ours.rounds.values()):
         return []
     whole = Result("a, c", "The whole path", [_systems(measured), _processes(measured)])
-    whole.plot = {
-        each.system.name: {
-            str(clients): asdict(Spread.of(one.settled_per_s for one in rounds))
-            for clients, rounds in each.rounds.items()
-            if rounds
-        }
-        for each in measured
-    }
+    if all(each.rounds[clients] for each in measured for clients in CLIENTS):
+        whole.plot = Plot(
+            "whole_path",
+            "The whole path",
+            "orders settled a second",
+            [f"{clients} clients" for clients in CLIENTS],
+            {
+                each.system.name: [Spread.of(one.settled_per_s for one in each.rounds[clients]) for clients in CLIENTS]
+                for each in measured
+            },
+        )
     if revision in others:
         whole.targets += _settled_targets("a", ours, others[revision], _SETTLED)
         whole.targets += _cpu_targets(ours, others[revision])

@@ -31,7 +31,7 @@ def pay(requested: PaymentRequested) -> Document:
         "sum": requested.sum,
         "decided_at": datetime.now(UTC),
     }
-    return {"$inc": {"balance": -requested.sum}, "$push": {"paid_baskets": paid}}
+    return {"$inc": {"balance": -requested.sum}, "$push": {"paid_baskets": {"$each": [paid], "$slice": -64}}}
 
 
 def decision(requested: PaymentRequested, account: Document | None) -> PaymentDecided:
