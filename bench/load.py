@@ -64,6 +64,11 @@ class Connection(asyncio.Protocol):
         _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
         return connection
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the other side has closed it, as it may when it was idle for long."""
+        return self._transport is None or self._transport.is_closing()
+
     async def send(self, sent: bytes) -> Answer:
         """Send a request and return its answer.
 
@@ -71,7 +76,7 @@ class Connection(asyncio.Protocol):
             LoadError: there is none.
 
         """
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self.is_closed:
             raise LoadError("the connection is closed")
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(sent)
@@ -151,6 +156,8 @@ class Caller:
             headers = {"Content-Type": "application/json", **(headers or {})}
             sent = request(method, self._url + path, headers, json.dumps(fields).encode())
         for _ in range(_MOST_REPEATS):
+            if self._connection.is_closed:
+                self._connection = await Connection.to(self._url)
             answer = await self._connection.send(sent)
             if answer.status != 503 or b"retry-after" not in answer.headers:
                 break

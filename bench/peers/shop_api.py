@@ -102,4 +102,4 @@ async def list_notifications(user: str, limit: int = 100, before: str = "") -> D
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), access_log=False)
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), access_log=False, timeout_keep_alive=120)
