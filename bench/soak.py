@@ -23,7 +23,7 @@ from bench.figures import percentile, shown, table
 from bench.load import LoadError
 from bench.systems import System
 from local.program import Stopped, aside, end_early, run, say
-from local.servers.kafka import ensure_jars
+from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError, spawn
 from local.settings import ROOT
 
@@ -74,7 +74,7 @@ class Soak:
             LoadError: it does not answer, or takes for ever.
 
         """
-        await aside(lambda: ensure_jars(say))
+        await aside(lambda: installed(say))
         say(f"Starting a stack for {self._orders:,} orders of {CLIENTS} customers")
         async with systems.stack("soak") as system:
             customers = [await Customer.of(system.url, number) for number in range(CLIENTS)]
