@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import aiohttp
 
-_TIMEOUT_S = 20  # beyond a function's own 10 s: who gives up first must be the function
+_TIMEOUT_S = 35  # beyond a function's own 10 s and its wait of 20 s: who gives up first must be the function
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,18 @@ class Shop:
         """Ask for the user's unpaid basket."""
         return await self.call("GET", "/GetBasket", {"user": user})
 
-    async def order(self, user: str, basket: str, sum_: int, attempt: int | None = None) -> Reply:
-        """Order a basket."""
+    async def order(
+        self, user: str, basket: str, sum_: int, attempt: int | None = None, *, wait_s: int | None = None
+    ) -> Reply:
+        """Order a basket, and wait for what becomes of it if there is a time for that."""
         sent = {} if attempt is None else {"attempt": attempt}
-        return await self.call("POST", "/Order", {"user": user, "sum": sum_, "basket": basket, **sent})
+        prefer = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
+        return await self.call("POST", "/Order", {"user": user, "sum": sum_, "basket": basket, **sent}, prefer)
 
-    async def get_order(self, user: str, basket: str) -> Reply:
-        """Ask what became of a basket."""
-        return await self.call("GET", "/GetOrder", {"user": user, "basket": basket})
+    async def get_order(self, user: str, basket: str, *, wait_s: int | None = None) -> Reply:
+        """Ask what became of a basket, and wait for it if there is a time for that."""
+        query = "" if wait_s is None else f"?wait={wait_s}"
+        return await self.call("GET", f"/GetOrder{query}", {"user": user, "basket": basket})
 
     async def get_user(self, user: str) -> Reply:
         """Ask for an account."""

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 from bson import Int64, ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from local.settings import Settings
+from local.stack import KAFKA_SINK
+from proof.faults.customers import Reply, Shop
 from proof.faults.injections import ON_A_REPLICA_SET
 from proof.faults.replica_set import Member, ReplicaSet
 from proof.faults.rounds import play
@@ -17,6 +20,7 @@ from proof.faults.system import Document, System, running
 from proof.faults.topics import PAYMENTS
 from proof.faults.waiting import eventually
 from shop import billing, orders
+from shop.emission import sink
 from shop.errors import Rejected, Unavailable
 from shop.process import process
 from shop.process.process import Process
@@ -127,6 +131,64 @@ async def test_nothing_is_refused_for_what_was_before_a_failover(
     answers = await _ask_a_replaced_primary(replicated, questions * 4, meanwhile=make)
 
     assert not [answer for answer in answers if isinstance(answer, Rejected)]
+
+
+_WAITING = 200
+
+
+async def test_who_waits_for_an_outcome_gets_it_whatever_fails_meanwhile(replicated: System) -> None:
+    """No event of 200 orders gets out; create_order dies while their customers wait, and the primary steps down.
+
+    Customers ask get_order, and wait there: without an error, until resend has had all of them paid, once.
+    """
+    shop, replica_set = replicated.shop, replicated.replica_set
+    assert replica_set is not None
+    users = await asyncio.gather(*(shop.account(100) for _ in range(_WAITING)))
+    baskets = [basket for basket, _ in await asyncio.gather(*(shop.basket(user) for user in users))]
+
+    with replicated.frozen(KAFKA_SINK):
+        ordering = [asyncio.create_task(_order(shop, *order)) for order in zip(users, baskets, strict=True)]
+        await eventually(lambda: _all_ordered(replicated, users))
+        await asyncio.sleep(sink.TIMEOUT_S + 1)  # no customer waits for the emission any longer
+        assert not any(task.done() for task in ordering), "nobody waits"
+        await replicated.stack.kill("create-order")
+        await replicated.stack.kill(KAFKA_SINK)
+    answers = await asyncio.gather(*ordering)
+    await replicated.stack.wait_ready(KAFKA_SINK, "create-order")
+    waiting = [asyncio.create_task(_outcome(shop, *order)) for order in zip(users, baskets, strict=True)]
+    await asyncio.sleep(2)
+    assert not any(task.done() for task in waiting), "nobody waits"
+    await replica_set.step_down()
+    await replicated.resend(*users)
+    await replicated.all_settled(users)
+    outcomes = await asyncio.gather(*waiting)
+
+    assert {answer.status for answer in answers if answer is not None} <= {502, 503}
+    assert {first.status for first, _ in outcomes} == {200}
+    assert {last.body["outcome"] for _, last in outcomes} == {"paid"}
+    accounts = replicated.collection("billing.users").find({"_id": {"$in": users}})
+    assert [(each["balance"], len(each["paid_baskets"])) async for each in accounts] == [(90, 1)] * _WAITING
+
+
+async def _order(shop: Shop, user: str, basket: str) -> Reply | None:
+    try:
+        return await shop.order(user, basket, 10, 1, wait_s=20)
+    except aiohttp.ClientError:
+        return None
+
+
+async def _outcome(shop: Shop, user: str, basket: str) -> tuple[Reply, Reply]:
+    """Wait for an outcome, asking again as long as it is pending; return the first answer and the last."""
+    reply = first = await shop.get_order(user, basket, wait_s=20)
+    while reply.body.get("outcome") != "paid":
+        await asyncio.sleep(0.5)
+        reply = await shop.get_order(user, basket, wait_s=20)
+    return first, reply
+
+
+async def _all_ordered(system: System, users: Sequence[str]) -> bool:
+    under_way = {"user": {"$in": users}, "status": "ordered"}
+    return await system.collection("orders.baskets").count_documents(under_way) == len(users)
 
 
 UNKNOWN = "unknown"
