@@ -155,6 +155,21 @@ MUTANTS = (
         "]",
         _ORDERS,
     ),
+    _in(
+        "shop/orders",
+        "a basket paid meanwhile is given all the same",
+        'if basket["status"] != PAID_STATUS:\n            return basket',
+        "return basket",
+        _ORDERS,
+    ),
+    _in(
+        "shop/orders",
+        "a decline is kept with the reason of the first one",
+        'latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at")}\n',
+        'latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at")}\n'
+        '    latest["reason"] = {"$ifNull": [{"$first": "$declines.reason"}, "$reason"]}  # type: ignore[assignment]\n',
+        _ORDERS,
+    ),
     # --- what requests share
     _in(
         "shop/store/shared",

@@ -224,11 +224,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a basket paid meanwhile is given all the same",
-        "shop.orders.current_basket",
-        (('if basket["status"] != PAID_STATUS:\n            return basket', "return basket"),),
-    ),
-    Mutant(
         "an ordered basket is ordered again",
         "shop.orders._order_it",
         (('{"$eq": ["$status", OPEN]}', '{"$ne": ["$status", PAID_STATUS]}'),),
@@ -269,16 +264,6 @@ MUTANTS = (
         (("    return", '    latest["attempt"] = {"$add": ["$attempt", Int64(1)]}\n    return'),),
     ),
     Mutant(
-        "a decline is kept with the reason of the first one",
-        "shop.orders._with_the_latest_decline",
-        (
-            (
-                "    return",
-                '    latest["reason"] = {"$ifNull": [{"$first": "$declines.reason"}, "$reason"]}\n    return',
-            ),
-        ),
-    ),
-    Mutant(
         "the outcome of an earlier attempt is the basket's",
         "shop.orders._known_of",
         (("elif attempt == current:", "elif True:"),),
@@ -314,11 +299,6 @@ MUTANTS = (
         "a refusal is not confirmed to rest on the latest state",
         "shop.store.change.update",
         (("if await is_latest(of, key, stored):", "if True:"),),
-    ),
-    Mutant(
-        "that there is no account is not confirmed either",
-        "shop.billing._credit",
-        (("if await change.is_latest(_users(), account, None):", "if True:"),),
     ),
     Mutant(
         "an answer that is a read is durable, not latest",

@@ -13,6 +13,7 @@ from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentReques
 from shop.schema.orders_pb2 import GetOrderRequest, OrderRequest
 from shop.store.client import Document, collection, database
 from tests.support.commands import counted
+from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("shop")
 
@@ -69,6 +70,19 @@ class TestGetBasket:
     async def test_a_user_has_one_unpaid_basket(self) -> None:
         """Every call gives the same id until it is paid."""
         assert await new_basket() == await new_basket()
+
+    async def test_a_basket_that_was_paid_meanwhile_is_not_given(self) -> None:
+        """The next one is made by another call, and ordered and paid, right before this call makes it."""
+        await paid_basket()
+        others = [paid_basket]
+
+        async def pay_it() -> None:
+            if others:
+                await others.pop()()
+
+        with meeting("baskets.update", pay_it):
+            given = await orders.current_basket("Pavel")
+        assert (given["number"], given["status"]) == (3, "open")
 
     async def test_fifty_concurrent_calls_make_one_basket(self) -> None:
         """The upsert on exactly the unique key never fails and never makes a second one."""

@@ -41,7 +41,7 @@ class Meeting:
 
 @contextmanager
 def meeting(operation: str, act: Callable[[], Awaitable[object]], *, after: bool = False) -> Iterator[Meeting]:
-    """Act beside each operation of this name, such as `users.find_one`, as long as the block runs.
+    """Act beside each operation of this name as long as the block runs: `users.find_one`, or a command, `users.update`.
 
     What `act` raises the operation raises. A block in which there was no such operation has shown nothing, and fails.
     """
@@ -76,8 +76,18 @@ class _Database(_Real):
     def __getitem__(self, name: str) -> "_Collection":
         return _Collection(self._real[name], self._met)
 
+    async def command(self, command: Any, **options: object) -> Any:
+        name = next(iter(command))
+        if f"{command[name]}.{name}" != self._met.operation:
+            return await self._real.command(command, **options)
+        return await self._met.around(lambda: self._real.command(command, **options))
+
 
 class _Collection(_Real):
+    @property
+    def database(self) -> _Database:
+        return _Database(self._real.database, self._met)
+
     def with_options(self, **options: object) -> "_Collection":
         return _Collection(self._real.with_options(**options), self._met)
 
