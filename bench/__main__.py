@@ -10,7 +10,7 @@ from typing import Final
 
 import uvloop
 
-from bench import cold_start, duplicate, growth, one_function, whole_path
+from bench import baseline, cold_start, duplicate, growth, one_function, whole_path
 from bench.figures import Result
 from bench.report import Report
 from bench.rounds import WHOLE_MINUTES, Plan
@@ -32,7 +32,8 @@ async def _measure(plan: Plan, parts: list[str], revision: str | None, report: R
     await aside(lambda: installed(say))
 
     async def whole(plan: Plan, results: list[Result]) -> None:
-        await whole_path.measure(plan, revision if "a" in parts else None, peers="c" in parts, results=results)
+        tree = await aside(lambda: _tree(plan, revision, report)) if revision and "a" in parts else None
+        await whole_path.measure(plan, revision, tree, peers="c" in parts, results=results)
 
     asked = {"a, c": whole} if {"a", "c"} & set(parts) else {}
     for part, measure in {**asked, **{part: _ALONE[part] for part in _ALONE if part in parts}}.items():
@@ -43,6 +44,15 @@ async def _measure(plan: Plan, parts: list[str], revision: str | None, report: R
             report.failures.append(f"Part {part} failed: {type(failure).__name__}: {failure}")
             say(report.failures[-1])
         report.write()
+
+
+def _tree(plan: Plan, revision: str, report: Report) -> Path | None:
+    """Return the folder of what is compared with; without one, as in a copy without git, the others are measured."""
+    try:
+        return baseline.tree(revision, plan.say)
+    except baseline.NoBaselineError as failure:
+        report.failures.append(f"There is no {revision} to compare with: {failure}")
+        return None
 
 
 def main() -> None:

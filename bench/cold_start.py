@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import cpu, running
-from bench.figures import Result, Spread, Target, ratios, table
+from bench.figures import Result, Spread, Target, method, ratios, table
 from bench.rounds import Plan
 from bench.running import PYTHON
 from local.ports import free_port
@@ -137,7 +137,7 @@ def _results(one: Sequence[Served], workers: Sequence[Served]) -> list[Result]:
     hello, *functions = one
     if not hello.starts:
         return []
-    result = Result("e", "Cold start and memory")
+    result = Result("e", "Cold start and memory", [method(__doc__)])
     header = ["", "ms", "over hello", "CPU ms", "RSS MB", "over hello", "PSS MB", "gunicorn: ms", "PSS MB"]
     rows = [
         [

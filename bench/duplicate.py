@@ -12,7 +12,7 @@ from bson import Timestamp
 from pymongo import AsyncMongoClient
 
 from bench import cpu, payments, running, sink
-from bench.figures import Result, Spread, Target, ratios, table
+from bench.figures import Result, Spread, Target, method, ratios, table
 from bench.load import Connection, LoadError
 from bench.payments import Payments
 from bench.rounds import Plan
@@ -108,7 +108,7 @@ def _said(cost: Cost) -> str:
 def _results(first: Sequence[Cost], again: Sequence[Cost]) -> list[Result]:
     if not again:
         return []
-    result = Result("f", f"A duplicate beside a first delivery, {_IN_FLIGHT} in flight")
+    result = Result("f", f"A duplicate beside a first delivery, {_IN_FLIGHT} in flight", [method(__doc__)])
     rows = [
         [
             name,

@@ -93,6 +93,11 @@ class Result:
     plot: Plot | None = None
 
 
+def method(doc: str | None) -> str:
+    """Return how a part measures: what its module says of itself, below the first line."""
+    return " ".join((doc or "").partition("\n\n")[2].split())
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of Markdown, with numbers to the right."""
     rule = ["---", *("---:" for _ in header[1:])]

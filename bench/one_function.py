@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench import cpu, payments, running, sink
 from bench.customers import AuditError
-from bench.figures import Plot, Result, Spread, Target, ratios, table
+from bench.figures import Plot, Result, Spread, Target, method, ratios, table
 from bench.load import Connection, LoadError
 from bench.payments import Payments
 from bench.rounds import Plan
@@ -246,7 +246,7 @@ def _results(contenders: Sequence[Contender]) -> list[Result]:
     ours, *others = contenders
     if not ours.rounds[IN_FLIGHT[0]]:
         return []
-    result = Result("b", "One billing_handler process")
+    result = Result("b", "One billing_handler process", [method(__doc__)])
     header = ["payments a second", *(f"{number} in flight" for number in IN_FLIGHT)]
     rates = [
         [each.name, *(Spread.of(one.per_s for one in rounds).shown() for rounds in each.rounds.values() if rounds)]

@@ -1,8 +1,9 @@
 """a and c. The whole path: orders settled a second, how long each takes, and what it costs, beside others.
 
-Every system has a stack of its own and runs from the first round to the last; they take turns. What the others use
-while they are idle is the same for each. CPU counts from the first order of a round until its last notification is
-stored, less what the processes of the system use while nothing happens.
+Each client orders one basket after the other, and learns of each outcome before the next: by `Prefer: wait=20` where
+that is honoured, else by GET /GetBasket, 20 ms after each answer. Every system has a stack of its own and runs from the
+first round to the last; they take turns. What the others use while they are idle is the same for each. CPU counts from
+the first order of a round until its last notification is stored, less what the system uses while nothing happens.
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench import baseline, cpu, systems
+from bench import cpu, systems
 from bench.customers import Customer, audited
-from bench.figures import Plot, Result, Spread, Target, percentile, ratios, shown, table
+from bench.figures import Plot, Result, Spread, Target, method, percentile, ratios, shown, table
 from bench.load import LoadError
 from bench.rounds import Plan
 from bench.running import Running, at_once, served
@@ -117,15 +118,14 @@ class Measured:
             last = now
 
 
-async def measure(plan: Plan, revision: str | None, *, peers: bool, results: list[Result]) -> None:
-    """Play all rounds, and leave what they have found, even when they are ended early.
+async def measure(plan: Plan, revision: str | None, tree: Path | None, *, peers: bool, results: list[Result]) -> None:
+    """Play all rounds, beside a tree of another revision and peers, and leave what they found, even when ended early.
 
     Raises:
         AuditError: some basket was not paid, charged and notified once.
-        NoBaselineError: there is no such revision.
+        LoadError: a system does not answer.
 
     """
-    tree = await asyncio.to_thread(baseline.tree, revision, plan.say) if revision else None
     async with AsyncExitStack() as running:
         measured: list[Measured] = []
         plan.say(f"a: starting the stack of {OURS}")
@@ -208,7 +208,7 @@ def _results(measured: Sequence[Measured], revision: str | None) -> list[Result]
     ours, others = measured[0], {each.system.name: each for each in measured[1:]}
     if not any(ours.rounds.values()):
         return []
-    whole = Result("a, c", "The whole path", [_systems(measured), _processes(measured)])
+    whole = Result("a, c", "The whole path", [method(__doc__), _systems(measured), _processes(measured)])
     if all(each.rounds[clients] for each in measured for clients in CLIENTS):
         whole.plot = Plot(
             "whole_path",
