@@ -79,28 +79,8 @@ async def measure(plan: Plan, results: list[Result]) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(running.database())
         taking = await stack.enter_async_context(sink.listening())
-        ids = histories.Ids()
-        sizes = [max(int(users * plan.scale), 100) if users > USERS[0] else users for users in USERS]
-        lengths = [max(int(paid * plan.scale), 100) if paid > PAID[-2] else paid for paid in PAID]
-        cases: list[Case] = []
-        names = await _set_up(database, "baskets")
-        for paid in lengths:
-            users = [f"paid-{paid}-{number}" for number in range(_FEW if paid == lengths[0] else 1)]
-            documents = itertools.chain.from_iterable(histories.of(user, paid, ids) for user in users)
-            await histories.insert(database.uri, names, documents, _telling(plan, f"{paid:,} paid baskets of a user"))
-        functions = await _functions(stack, database, names, taking.url)
-        for paid in lengths:
-            users = [f"paid-{paid}-{number}" for number in range(_FEW if paid == lengths[0] else 1)]
-            cases += _cases("paid baskets", paid, paid, users, functions)
-        for size in sizes:
-            names = await _set_up(database, f"users-{size}")
-            users = []
-            everybody = _many_users(size, users, ids, time.monotonic() + plan.scale * _INSERT_MINUTES * 60)
-            await histories.insert(database.uri, names, everybody, _telling(plan, f"{size:,} users"))
-            functions = await _functions(stack, database, names, taking.url)
-            random.Random(size).shuffle(users)  # noqa: S311
-            cases += _cases("users", len(users), 0, users, functions)
-            cases.append(_list_all("users", len(users), functions))
+        worlds = _Worlds(plan, stack, database, taking.url)
+        cases = [*await worlds.of_long_histories(), *await worlds.of_many_users()]
         for case in cases:
             await case.play(plan.seconds(_ROUND_S / 3), database)
         try:
@@ -114,9 +94,71 @@ async def measure(plan: Plan, results: list[Result]) -> None:
             results.extend(_results(cases))
 
 
-def _many_users(
-    size: int, users: list[str], ids: histories.Ids, until: float
-) -> Iterator[tuple[str, str, histories.Document]]:
+@dataclass
+class _Worlds:
+    """Three databases each, with functions of their own, on one mongod."""
+
+    plan: Plan
+    stack: AsyncExitStack
+    database: Database
+    sink_url: str
+    ids: histories.Ids = field(default_factory=histories.Ids)
+
+    async def of_long_histories(self) -> list[Case]:
+        """Make users who have paid for few and for many baskets."""
+        users = {
+            paid: [f"paid-{paid}-{number}" for number in range(_FEW if paid == PAID[0] else 1)]
+            for paid in (self._scaled(paid, PAID) for paid in PAID)
+        }
+        names = await self._set_up("baskets")
+        for paid, some in users.items():
+            documents = itertools.chain.from_iterable(histories.of(user, paid, self.ids) for user in some)
+            await self._insert(names, documents, f"{paid:,} paid baskets of a user")
+        functions = await self._functions(names)
+        return [case for paid in users for case in _cases("paid baskets", paid, paid, users[paid], functions)]
+
+    async def of_many_users(self) -> list[Case]:
+        """Make few users and many, who have ordered nothing yet."""
+        cases = []
+        for size in (self._scaled(users, USERS) for users in USERS):
+            users: list[str] = []
+            names = await self._set_up(f"users-{size}")
+            until = time.monotonic() + self.plan.scale * _INSERT_MINUTES * 60
+            await self._insert(names, _many_users(size, users, self.ids, until), f"{size:,} users")
+            functions = await self._functions(names)
+            random.Random(size).shuffle(users)  # noqa: S311
+            cases += _cases("users", len(users), 0, users, functions)
+            cases.append(_list_all("users", len(users), functions))
+        return cases
+
+    def _scaled(self, size: int, sizes: Sequence[int]) -> int:
+        """Return less of the largest in a run that is shorter."""
+        return max(int(size * min(self.plan.scale, 1)), 100) if size == sizes[-1] else size
+
+    async def _set_up(self, name: str) -> dict[str, str]:
+        names = {service: f"{service}-{name}" for service in ("orders", "billing", "notify")}
+        await self.database.set_up(**_variables(names))
+        return names
+
+    async def _insert(self, names: dict[str, str], documents: histories.Documents, what: str) -> None:
+        await histories.insert(self.database.uri, names, documents, _telling(self.plan, what))
+
+    async def _functions(self, names: dict[str, str]) -> dict[str, Running]:
+        started = {}
+        for name in _FUNCTIONS:
+            command, target = running.function(name)
+            environment = {**target, **_variables(names), "MONGODB_URI": self.database.uri, "K_SINK": self.sink_url}
+            log_file = self.database.folder / f"{name}.log"
+            served = running.served(command, environment, log_file, running.healthy)
+            started[name] = await self.stack.enter_async_context(served)
+        return started
+
+
+def _variables(names: dict[str, str]) -> dict[str, str]:
+    return {f"{service.upper()}_DATABASE": name for service, name in names.items()}
+
+
+def _many_users(size: int, users: list[str], ids: histories.Ids, until: float) -> histories.Documents:
     """Return what there is of so many users who have nothing but a notification; as many as the time is for."""
     for number in range(size):
         if number > USERS[0] and time.monotonic() > until:
@@ -124,29 +166,6 @@ def _many_users(
         users.append(f"user-{number}")
         yield from histories.of(users[-1], 0, ids)
         yield "notify", "notifications", histories.notification(users[-1], ids.next())
-
-
-async def _set_up(database: Database, name: str) -> dict[str, str]:
-    """Make the three databases of one world, and return their names."""
-    names = {service: f"{service}-{name}" for service in ("orders", "billing", "notify")}
-    await database.set_up(**_variables(names))
-    return names
-
-
-def _variables(names: dict[str, str]) -> dict[str, str]:
-    return {f"{service.upper()}_DATABASE": name for service, name in names.items()}
-
-
-async def _functions(
-    stack: AsyncExitStack, database: Database, names: dict[str, str], sink_url: str
-) -> dict[str, Running]:
-    started = {}
-    for name in _FUNCTIONS:
-        command, target = running.function(name)
-        environment = {**target, **_variables(names), "MONGODB_URI": database.uri, "K_SINK": sink_url}
-        log_file = database.folder / f"{name}.log"
-        started[name] = await stack.enter_async_context(running.served(command, environment, log_file, running.healthy))
-    return started
 
 
 def _cases(dimension: str, size: int, paid: int, users: Sequence[str], functions: dict[str, Running]) -> list[Case]:

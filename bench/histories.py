@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from bench.payments import MONEY
 from shop.process.settings import ArrayLimits
 
 Document = dict[str, Any]
+Documents = Iterator[tuple[str, str, Document]]
+"""Database, collection and document, one after the other."""
 
 _BATCH: Final = 5000
 _AT_ONCE: Final = 2  # one is encoded while mongod inserts the other
@@ -32,8 +34,8 @@ class Ids:
         return ObjectId(f"{next(self._numbers):024x}")
 
 
-def of(user: str, paid: int, ids: Ids) -> Iterator[tuple[str, str, Document]]:
-    """Return database, collection and document of all that is known of a user with so many paid baskets.
+def of(user: str, paid: int, ids: Ids) -> Documents:
+    """Return all that is known of a user with so many paid baskets.
 
     Each has cost 1, and the next basket is open. What an account has outgrown is in the archive.
     """
@@ -68,12 +70,7 @@ def notification(user: str, basket: ObjectId) -> Document:
     return {"_id": f"{basket}.1", "user": user, "basket": basket, "attempt": _ONE, "sum": _ONE, **told}
 
 
-async def insert(
-    uri: str,
-    names: Mapping[str, str],
-    documents: Iterable[tuple[str, str, Document]],
-    tell: Callable[[int], None],
-) -> None:
+async def insert(uri: str, names: Mapping[str, str], documents: Documents, tell: Callable[[int], None]) -> None:
     """Insert documents, many at a time, into the databases with these names; tell how many there are by now.
 
     The validators see the first of each collection: a shape that has changed is found at once, and the rest is faster.
