@@ -31,7 +31,7 @@ option = $(if $($(2)),--$(1)='$($(2))')
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench soak test simulate mutants replay-proof faults check new schema fmt lock clean placed
+.PHONY: help run demo bench soak test long simulate mutants replay-proof faults check new schema fmt lock clean placed
 
 help: ## List these targets, and the settings of make run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
 	@$(KAFKA)
 	@$(PYTEST) $(QUICK)
 	@$(PYTEST) $(OTHERS)
+
+long: $(TESTABLE) ## Run the tests that are slow and rare, which test and check leave out
+	@$(PYTEST) $(OTHERS) -m long
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
 	$(BIN)/python -m pip --disable-pip-version-check check # the locks are complete

@@ -4,10 +4,10 @@ from proof.mutants.mutant import Mutant
 
 _AUDIT = "tests/operate/test_audit.py"
 _LETTERS = "tests/operate/test_letters.py"
-_REDRIVE = "tests/operate/test_redrive.py"
+_REDRIVE = "tests/operate/cli/test_redrive.py"
 _PAYMENTS = "tests/operate/test_payments.py"
-_REPAIR = "tests/operate/test_repair.py"
-_VERIFY = "tests/operate/test_verify.py"
+_REPAIR = "tests/operate/cli/test_repair.py"
+_VERIFY = "tests/operate/cli/test_verify.py"
 _DAMAGE = f"{_VERIFY}::test_damage_is_found_and_named"
 
 

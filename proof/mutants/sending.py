@@ -8,9 +8,9 @@ _SENDING = "tests/operate/test_deliver.py"
 _DELIVERY = "tests/wire/test_delivery.py"
 _STATE = "tests/operate/test_difference.py"
 _REPLAY = "tests/operate/test_replay.py"
-_EPOCHS = "tests/operate/test_epochs.py"
-_HALFWAY = "tests/operate/test_halfway.py"
-_WRONG = "tests/operate/test_wrong_use.py"
+_EPOCHS = "tests/operate/cli/test_epochs.py"
+_HALFWAY = "tests/operate/cli/test_halfway.py"
+_WRONG = "tests/operate/cli/test_wrong_use.py"
 
 
 def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:

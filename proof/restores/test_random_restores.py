@@ -19,7 +19,7 @@ from tests.functions.conftest import client as client
 from tests.functions.conftest import sink as sink
 from tests.support.asgi import call
 
-SEEDS = range(int(os.environ.get("RESTORE_SEEDS", "2")))
+SEEDS = range(int(os.environ.get("RESTORE_SEEDS", "1")))
 USERS = ("Ann", "Павел")
 SERVICES = ("orders", "billing", "notify")
 

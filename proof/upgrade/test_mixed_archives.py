@@ -24,7 +24,10 @@ async def anna(shop: Functions) -> str:
     return USER
 
 
-@pytest.mark.parametrize("turns", ["no" * 6, "nnoonnoo" * 2, "oooooonnnnnnoooooo"])
+_LONG = [pytest.param(turns, marks=pytest.mark.long) for turns in ("no" * 6, "oooooonnnnnnoooooo")]
+
+
+@pytest.mark.parametrize("turns", ["nnoonnoo" * 2, *_LONG])
 async def test_moves_by_turns_are_counted_right(
     shop: Functions, yesterday: Functions, client: MongoClient[Any], anna: str, turns: str
 ) -> None:

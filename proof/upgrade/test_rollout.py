@@ -24,7 +24,8 @@ _AGAIN = 500  # events that are delivered once more when all is over
 
 
 @pytest.mark.timeout(1200)  # it starts sixteen processes one by one, on a machine that may be busy
-@pytest.mark.parametrize("mixed_s", [12, pytest.param(240, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mixed_s", [12, 240])
 async def test_old_and_new_functions_side_by_side_keep_the_money_right(
     tmp_path: Path, mongod: Mongod, client: MongoClient[Any], mixed_s: float
 ) -> None:

@@ -20,19 +20,33 @@ ROWS = [
 NAMED = {row[0]: row[-1].strip("`| ") for row in ROWS}
 
 
+LIST = """
+import sys, pytest
+
+class Lister:
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            print("TEST", item.get_closest_marker("long") is not None, item.nodeid)
+
+sys.exit(pytest.main([*sys.argv[1:], "--collect-only", "--quiet", "-m", ""], plugins=[Lister()]))
+"""
+"""Prints each test with whether it is marked long."""
+
+
 @pytest.fixture(scope="module")
-def collected() -> list[str]:
+def collected() -> dict[str, bool]:
     """The tests that pytest would run, by file and name: of proof/faults, and of each file elsewhere with a line.
 
-    Those marked long are included.
+    Those marked long are included, and are True.
     """
     files = {named.partition("::")[0] for named in NAMED.values()}
     existing = [file for file in sorted(files) if "/" in file and (ROOT / file).exists()]
-    command = [sys.executable, "-m", "pytest", "proof/faults", *existing, "--collect-only", "--quiet", "-m", ""]
+    command = [sys.executable, "-c", LIST, "proof/faults", *existing]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=110).stdout
-    return [
-        test.removeprefix("proof/faults/") for test in re.findall(r"^((?:tests|proof)/\S+::.+)$", listed, re.MULTILINE)
-    ]
+    return {
+        test.removeprefix("proof/faults/"): long == "True"
+        for long, test in re.findall(r"^TEST (True|False) (.+)$", listed, re.MULTILINE)
+    }
 
 
 def covers(named: str, test: str) -> bool:
@@ -41,12 +55,14 @@ def covers(named: str, test: str) -> bool:
 
 
 @pytest.mark.parametrize("fault", NAMED)
-def test_each_line_names_a_test_that_is_run(collected: list[str], fault: str) -> None:
-    """A line without its test is a claim, not a fact."""
-    assert any(covers(NAMED[fault], test) for test in collected), NAMED[fault]
+def test_each_line_names_a_test_that_is_run(collected: dict[str, bool], fault: str) -> None:
+    """A line without its test is a claim, not a fact; it says (long) when `make test` runs none of them."""
+    shown = [long for test, long in collected.items() if covers(NAMED[fault], test)]
+    assert shown, NAMED[fault]
+    assert fault.endswith("(long)") == all(shown), NAMED[fault]
 
 
-def test_each_test_of_tests_faults_has_its_line(collected: list[str]) -> None:
+def test_each_test_of_tests_faults_has_its_line(collected: dict[str, bool]) -> None:
     """Who reads the list knows all that was tried."""
     of_faults = [test for test in collected if "/" not in test.partition("::")[0]]
     assert of_faults

@@ -31,6 +31,7 @@ def test_a_demo_that_is_ended_early_says_how_far_it_was(tmp_path: Path) -> None:
     assert "Stopped: SIGINT. It ended in step 2; every number that it showed was right." in said
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_benchmark_that_is_ended_early_tells_its_figures(tmp_path: Path) -> None:
     """Fault 27: all that it had measured was lost."""

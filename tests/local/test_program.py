@@ -213,7 +213,7 @@ def test_a_program_ends_in_order_with_its_parent_unless_it_is_told_to_stay(nohup
             assert "by its parent has ended" in program.rest()
 
 
-# The real stack.
+# The real stack. By default one way to end it is tried: the others differ in what the programs above have shown.
 
 
 @pytest.fixture
@@ -261,6 +261,7 @@ def test_a_stack_whose_output_is_gone_keeps_its_parts_and_obeys_sigterm(variable
         assert left_in_order(variables)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_sigterm_to_the_whole_group_of_make_run_stops_in_order(variables: dict[str, str]) -> None:
     """Fault 27, `timeout`, systemd, CI: it comes from the group and from make, and the second one killed everything."""
@@ -274,6 +275,7 @@ def test_sigterm_to_the_whole_group_of_make_run_stops_in_order(variables: dict[s
         assert left_in_order(variables)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_terminal_that_is_closed_stops_make_run_in_order(variables: dict[str, str]) -> None:
     """Fault 27: SIGHUP killed it, and with it everything it had started."""
@@ -296,6 +298,7 @@ def test_ctrl_c_stops_make_run_in_order(variables: dict[str, str]) -> None:
         assert left_in_order(variables)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_stack_ends_in_order_with_the_test_run_that_started_it(variables: dict[str, str]) -> None:
     """Fault 28: nobody would ever have stopped it."""

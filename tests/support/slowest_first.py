@@ -15,7 +15,7 @@ SLOWEST: Final = (
     "proof/upgrade/test_rollout.py",
     "tests/local/test_program.py",
     "proof/faults/test_crashes.py",
-    "tests/operate/test_halfway.py",
+    "tests/operate/cli/test_halfway.py",
     "proof/faults/test_under_load.py",
     "proof/upgrade/test_commands.py",
     "tests/local/test_stack.py",

@@ -54,17 +54,12 @@ async def test_a_folder_of_any_name_holds_all_that_kafka_writes(tmp_path: Path) 
     assert [os.listdir(folder.parent), os.listdir(tmp_path)] == [["kafka"], [folder.parent.name]]  # noqa: PTH208
 
 
-async def test_creating_topics_twice_changes_nothing(tmp_path: Path) -> None:
+async def test_creating_topics_twice_changes_nothing(kafka: Kafka) -> None:
     """Topics that exist are left as they are; the others are created with their partitions."""
-    broker = Kafka(tmp_path)
-    await broker.start()
-    try:
-        await create_topics(broker.bootstrap_servers, {"a": 2})
-        await create_topics(broker.bootstrap_servers, {"a": 3, "b": 1})
-        topics = client(broker.bootstrap_servers).list_topics(timeout=10).topics
-        assert {name: len(topics[name].partitions) for name in ("a", "b")} == {"a": 2, "b": 1}
-    finally:
-        await broker.stop()
+    await create_topics(kafka.bootstrap_servers, {"twice": 2})
+    await create_topics(kafka.bootstrap_servers, {"twice": 3, "once": 1})
+    topics = client(kafka.bootstrap_servers).list_topics(timeout=10).topics
+    assert {name: len(topics[name].partitions) for name in ("twice", "once")} == {"twice": 2, "once": 1}
 
 
 @pytest.mark.parametrize("servers", ["127.0.0.1:1", "no such host:port"])
