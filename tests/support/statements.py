@@ -81,7 +81,10 @@ class _Listener(monitoring.CommandListener):
 
 def _who_shares() -> _Watched | None:
     """Return one of those who are watched, when a batch is sent: it may be for any of them."""
-    task = asyncio.current_task()
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs here: a client of the `orders` command, which sends no batch
+        return None
     coroutine = None if task is None else task.get_coro()
     return _open[-1] if _open and getattr(coroutine, "cr_code", None) is Lane.run.__code__ else None
 
