@@ -123,6 +123,17 @@ class TestGetBasket:
 
 
 class TestOrder:
+    async def test_once_decided_it_is_told_of_its_own_attempt(self) -> None:
+        """Even if none was sent, and the next attempt is on its way."""
+        basket = await new_basket()
+        request = OrderRequest(user="Pavel", basket=basket, sum=10)
+        first = await orders.place(request)
+        assert first.event is not None
+        await orders.settle(decided(first.event, DECLINED))
+        await order(basket, 20)
+        told = await orders.once_decided(request, first)
+        assert (told.attempt, told.outcome, told.order_status) == (1, "declined", "ordered")
+
     async def test_it_takes_one_round_trip(self) -> None:
         """One find-and-modify answers an order, the first time and when it comes again."""
         basket = await new_basket()

@@ -76,6 +76,7 @@ async def test_a_hundred_who_wait_cost_one_query_a_tick() -> None:
         await waiting.everybody().close()
     finds = [command for command in commands.sent if "find" in command]
     assert {command["readConcern"]["level"] for command in finds} == {"majority"}
+    assert all(0 < command["maxTimeMS"] <= 2000 for command in finds)
     assert len(finds[0]["filter"]["_id"]["$in"]) == 100
 
 
@@ -106,6 +107,7 @@ async def test_nobody_looks_when_nobody_waits() -> None:
         looks = commands.names.count("find")
         await asyncio.sleep(4 * LONGEST_TICK_S)
         assert commands.names.count("find") == looks
+        assert "_look" not in {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
 
 
 async def test_who_comes_during_a_look_is_looked_for_by_the_next() -> None:
@@ -125,6 +127,20 @@ async def test_an_attempt_is_decided_when_there_is_a_later_one() -> None:
     await ordered()
     found = await soon(wait(basket))
     assert (found["attempt"], found["status"]) == (2, "ordered")
+
+
+async def test_who_waits_for_other_attempts_is_told_of_their_own() -> None:
+    """Pavel's first attempt is declined, his second is on its way, and so is Olga's first."""
+    pavels, olgas = await ordered(), await ordered("Olga")
+    await decide(pavels, outcome=DECLINED)
+    await ordered()
+    others = [wait(pavels, attempt=2), wait(olgas, "Olga")]
+    assert (await soon(wait(pavels)))["attempt"] == 2
+    await asyncio.sleep(2 * LONGEST_TICK_S)
+    assert not any(each.done() for each in others)
+    others[1].cancel()
+    await decide(pavels, attempt=2)
+    assert (await soon(others[0]))["status"] == "paid"
 
 
 async def test_an_earlier_state_decides_nothing() -> None:
