@@ -197,7 +197,7 @@ async def _round(plan: Plan, number: int, measured: Sequence[Measured]) -> None:
     for clients in CLIENTS:
         said = []
         for each in [*measured[turn:], *measured[:turn]]:
-            played = await each.play(clients, plan.seconds(_ROUND_S, least=2))
+            played = await each.play(clients, plan.seconds(_ROUND_S, least=4))
             each.rounds[clients].append(played)
             said.append(f"{each.system.name} {played.settled_per_s:.0f}/s {played.total_ms:.1f} ms CPU")
         plan.say(f"a: round {number}, {clients} clients: {'; '.join(said)}")
