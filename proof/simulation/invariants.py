@@ -257,7 +257,7 @@ _KEPT = 16
 
 def _check_outcomes(witness: Witness, baskets: Mapping[str, Document]) -> None:
     for basket, stored in baskets.items():
-        kept = [(each["attempt"], each["sum"], each["reason"]) for each in stored.get("declines", [])]
+        kept = [(each["attempt"], each["sum"], each.get("reason")) for each in stored.get("declines", [])]
         earlier = [witness.decided[basket, attempt] for attempt in range(1, stored["attempt"])][-_KEPT:]
         declined = [(each.attempt, each.sum, each.reason) for each in earlier]
         holds(kept == declined, "a basket keeps its earlier declines as they were decided", stored, declined)

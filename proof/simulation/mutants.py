@@ -52,14 +52,9 @@ MUTANTS = (
         (("if all(each[name] == value for name, value in key.items())", ""),),
     ),
     Mutant(
-        "all of a batch changed something when some did",
-        "shop.store.shared._apply",
-        (("== len(batch)\n    changed", "> 0\n    changed"),),
-    ),
-    Mutant(
         "what is shared is read durable, not latest",
-        "shop.store.shared._look_at_last",
-        (('"linearizable"', '"majority"'),),
+        "shop.store.shared._documents",
+        (("_command(of, command)", '_command(of, {**command, "readConcern": {"level": "majority"}})'),),
     ),
     # --- decision
     Mutant(
