@@ -66,7 +66,8 @@ class Waiting:
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Future[Document], _Attempt] = {}
         self._looking: asyncio.Task[None] | None = None
-        self._usual_s = LONGEST_TICK_S
+        self._usual_s = 0.1  # as on a shop with little to do, until it is known
+        self._came = time.monotonic()
         self._is_over = False
 
     async def decided(self, attempt: _Attempt) -> Document:
@@ -77,7 +78,7 @@ class Waiting:
         elif self._looking is None:
             self._looking = asyncio.create_task(self._look())
         self._waiting[future] = attempt
-        began = time.monotonic()
+        self._came = began = time.monotonic()
         try:
             return await future
         finally:
@@ -100,8 +101,12 @@ class Waiting:
 
     @property
     def tick_s(self) -> float:
-        """How long until the next look: a part of the usual wait, which is right for a fast shop and for a slow one."""
-        return min(max(self._usual_s / LOOKS_A_WAIT, SHORTEST_TICK_S), LONGEST_TICK_S)
+        """How long until the next look: a part of the usual wait, which is right for a fast shop and for a slow one.
+
+        When nobody has come for longer than that, the wait of all who are left is an unusual one already.
+        """
+        wait_s = max(self._usual_s, time.monotonic() - self._came)
+        return min(max(wait_s / LOOKS_A_WAIT, SHORTEST_TICK_S), LONGEST_TICK_S)
 
     def _took(self, seconds: float) -> None:
         # A wait that was given up says only that it would have been longer; beyond this it would change no tick.

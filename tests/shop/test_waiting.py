@@ -67,9 +67,10 @@ async def test_a_hundred_who_wait_cost_one_query_a_tick() -> None:
     async with counted() as commands:
         began = time.monotonic()
         all_wait = [wait(basket, user) for user, basket in baskets.items()]
+        await asyncio.sleep(0)
+        tick_s = waiting.everybody().tick_s
         await asyncio.sleep(5 * LONGEST_TICK_S)
-        looks, took_s = len(commands.names), time.monotonic() - began
-        assert 1 <= looks <= took_s / waiting.everybody().tick_s
+        assert 1 <= len(commands.names) <= (time.monotonic() - began) / tick_s
         for user, basket in baskets.items():
             await decide(basket, user)
         assert [(await soon(each))["user"] for each in all_wait] == list(baskets)
@@ -187,7 +188,10 @@ async def test_when_the_process_ends_nobody_waits_any_longer() -> None:
 
 
 async def test_the_tick_follows_the_usual_wait() -> None:
-    """A fifth of it, within its bounds: looks that find nothing are rare, and no outcome is late by much."""
+    """A fifth of it, within its bounds: looks that find nothing are rare, and no outcome is late by much.
+
+    While nothing is decided for long, as in an outage, looks are as rare as they may be.
+    """
     all_wait = waiting.everybody()
     basket = ObjectId()
     for _ in range(50):
@@ -195,10 +199,12 @@ async def test_the_tick_follows_the_usual_wait() -> None:
         await asyncio.sleep(0)
         waits.cancel()
     await asyncio.sleep(0)
-    assert all_wait.tick_s == SHORTEST_TICK_S
+    assert all_wait.tick_s <= 3 * SHORTEST_TICK_S
     waits = wait(basket)
     await asyncio.sleep(2 * LONGEST_TICK_S * LOOKS_A_WAIT)
+    assert all_wait.tick_s == LONGEST_TICK_S
     waits.cancel()
+    waits = wait(basket)
     await asyncio.sleep(0)
     assert SHORTEST_TICK_S < all_wait.tick_s <= LONGEST_TICK_S / 4
 
