@@ -139,21 +139,21 @@ def from_json(kind: type[M], fields: Mapping[str, object]) -> M:
     valid.
     """
     values = {}
-    for field in kind.DESCRIPTOR.fields:
+    for field in _fields(kind.DESCRIPTOR):
         value = fields.get(field.name)
         if value is None:
-            if not field.has_presence:  # not `optional` in the schema
+            if not field.is_optional:
                 raise Malformed(Code.MISSING_FIELD, f"{field.name} is missing; send {_example(kind)}")
             continue
         _check_json_type(field, value)
-        if check := CHECKS.get(field.name):
-            check(value)
+        if field.check is not None:
+            field.check(value)
         values[field.name] = value
     return kind(**values)
 
 
-def _check_json_type(field: Any, value: object) -> None:
-    if is_text(field):
+def _check_json_type(field: "_Field", value: object) -> None:
+    if field.is_text:
         if not isinstance(value, str):
             raise Malformed(Code.WRONG_TYPE, f"{field.name} must be a JSON string")
         if _SURROGATE.search(value):
@@ -185,10 +185,10 @@ def from_bytes(kind: type[M], data: bytes) -> M:
         event = kind.FromString(data)
     except DecodeError as error:
         raise Malformed(Code.NOT_AN_EVENT, f"the data is not a {kind.DESCRIPTOR.full_name}: {error}") from error
-    for field in kind.DESCRIPTOR.fields:
-        if check := CHECKS.get(field.name):
-            check(getattr(event, field.name))
-        if field.message_type is not None and not event.HasField(field.name):
+    for field in _fields(kind.DESCRIPTOR):
+        if field.check is not None:
+            field.check(getattr(event, field.name))
+        if field.is_message and not event.HasField(field.name):
             raise Impossible(Code.WRONG_EVENT, f"{field.name} is missing")
     if isinstance(event, EVENTS):
         _check_event(event)
@@ -296,8 +296,13 @@ def from_document(kind: type[M], document: Mapping[str, Any], **other: Any) -> M
 @dataclass(frozen=True, slots=True)
 class _Field:
     name: str
+    check: Callable[[Any], None] | None
     is_optional: bool
     is_text: bool
+    is_list: bool
+    is_message: bool
+    """It is one message, which is a time."""
+
     items: type[Message] | None
     """What it is a list of, if it is one of messages."""
 
@@ -308,8 +313,11 @@ def _fields(kind: Any) -> list[_Field]:
     return [
         _Field(
             field.name,
+            check=CHECKS.get(field.name),
             is_optional=field.containing_oneof is not None,
             is_text=is_text(field) and not field.is_repeated,
+            is_list=field.is_repeated,
+            is_message=field.message_type is not None and not field.is_repeated,
             items=GetMessageClass(field.message_type) if field.is_repeated and field.message_type else None,
         )
         for field in kind.fields
@@ -318,15 +326,15 @@ def _fields(kind: Any) -> list[_Field]:
 
 def to_json(message: Message) -> dict[str, Any]:
     """Return a response as JSON: every field, int64 as a number, a time as RFC 3339, an unset `optional` as null."""
-    return {field.name: _json_value(message, field) for field in message.DESCRIPTOR.fields}
+    return {field.name: _json_value(message, field) for field in _fields(message.DESCRIPTOR)}
 
 
-def _json_value(message: Message, field: Any) -> Any:
+def _json_value(message: Message, field: _Field) -> Any:
     value = getattr(message, field.name)
-    if field.is_repeated:
-        return [to_json(item) if isinstance(item, Message) else item for item in value]
-    if field.has_presence and not message.HasField(field.name):
+    if field.is_list:
+        return list(value) if field.items is None else [to_json(item) for item in value]
+    if (field.is_optional or field.is_message) and not message.HasField(field.name):
         return None
-    if isinstance(value, Timestamp):
+    if field.is_message:
         return rfc3339(to_datetime(value))
     return value

@@ -1,20 +1,26 @@
 """Run one function: `python -m shop.serve` is what a container starts.
 
 One process and no workers: Knative Serving scales by containers. The app is the framework's own, for `FUNCTION_TARGET`
-from `FUNCTION_SOURCE` (functions/<target>/main.py), so that plain `functions-framework --asgi` serves the same.
+from `FUNCTION_SOURCE` (functions/<target>/main.py), so that plain `functions-framework --asgi` serves the same. What it
+would hand to a function of ours goes there straight: its routes and middleware cost more than the function.
 """
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import cast
 
 import uvicorn
 from functions_framework.aio import create_asgi_app
 from functions_framework.exceptions import FunctionsFrameworkException
+from starlette.routing import Route
 
 from shop import waiting
+from shop.edge.asgi import App, Receive, Scope, Send
+from shop.edge.handling import app_of
 from shop.process import log, process
 
 KEEP_ALIVE_S = 120
@@ -24,6 +30,28 @@ request never meets a connection that is just being closed."""
 DRAIN_S = 22
 """How long requests in flight may go on after SIGTERM: until a body has come, a function's own deadline, and some. Only
 a tick of resend_orders may take longer, and what it claimed is due again later."""
+
+
+def app(target: str, source: str) -> App:
+    """Return what the server calls. Raises FunctionsFrameworkException when there is no such function."""
+    framework = create_asgi_app(target, source)
+    function = next(app_of(route.endpoint) for route in framework.routes if isinstance(route, Route))
+    return cast(App, framework) if function is None else straight(function, framework)
+
+
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"})
+_PATH = re.compile(r"/(?!(?:robots\.txt|favicon\.ico)\Z).*")
+"""What the framework hands to a function."""
+
+
+def straight(function: App, framework: App) -> App:
+    """Return an app that hands to a function of ours what the framework would hand to it, and the rest to that."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = scope["type"] == "http" and scope["method"] in _METHODS and _PATH.fullmatch(scope["path"])
+        await (function if is_ours else framework)(scope, receive, send)
+
+    return served
 
 
 class _Server(uvicorn.Server):
@@ -43,11 +71,11 @@ def main(environment: Mapping[str, str] = os.environ) -> None:
     settings = process.start().settings
     log.to_stdout()
     try:
-        app = create_asgi_app(target, environment.get("FUNCTION_SOURCE", f"functions/{target}/main.py"))
+        served = app(target, environment.get("FUNCTION_SOURCE", f"functions/{target}/main.py"))
     except FunctionsFrameworkException as error:
         sys.exit(f"{error}; run it where functions/ is, or set FUNCTION_SOURCE")
     config = uvicorn.Config(
-        app,
+        served,
         host=settings.host,
         port=settings.port,
         loop="uvloop",

@@ -423,8 +423,8 @@ MUTANTS = (
     _in(
         "shop/edge/handling",
         "work has no deadline",
-        "async with asyncio.timeout(process.current().limit(deadline_s)):",
-        "async with asyncio.timeout(process.current().limit(100 * deadline_s)):",
+        "bound.reschedule(now() + limit(deadline_s))",
+        "bound.reschedule(now() + limit(100 * deadline_s))",
         _EDGE,
     ),
     _in(

@@ -4,11 +4,11 @@ import difflib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import Message
-from starlette.datastructures import Headers
-from starlette.requests import Request
 
+from shop.edge.asgi import Request
 from shop.errors import Code, Malformed
 from shop.messages import Event, check_idempotency_key
 
@@ -22,7 +22,7 @@ KEY_LETTERS = "idempotencykey"
 class Call:
     """What a function is called with, beside its message."""
 
-    headers: Headers
+    request: Request
     emit: Emit
     """Emits the event that the function's label names, and no other."""
 
@@ -33,11 +33,12 @@ class Call:
         Raises Malformed for a header that is meant for it and is not: unnoticed, a repeat would count twice. Raises
         Impossible for a key that no header carries unchanged.
         """
-        for name in self.headers:
-            letters = re.sub("[^a-z]", "", name)
-            if name != "idempotency-key" and difflib.get_close_matches(letters, [KEY_LETTERS], cutoff=0.8):
-                raise Malformed(Code.HEADER_MISSPELT, f"unknown header {name}; did you mean Idempotency-Key?")
-        key = self._sent("Idempotency-Key")
+        for name in self.request.first:
+            if _is_misspelt_key(name):
+                raise Malformed(
+                    Code.HEADER_MISSPELT, f"unknown header {name.decode('latin-1')}; did you mean Idempotency-Key?"
+                )
+        key = self._sent(b"idempotency-key")
         if key is not None:
             check_idempotency_key(key)
         return key
@@ -46,18 +47,24 @@ class Call:
     def prefers_text(self) -> bool:
         """Tell whether the client asks for text/plain, and not at least as much for JSON."""
         qualities = {}
-        for item in (self._sent("Accept") or "").split(","):
+        for item in (self._sent(b"accept") or "").split(","):
             media_type, *parameters = (part.strip().lower() for part in item.split(";"))
             quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
             qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
         return qualities.get("text/plain", 0.0) > qualities.get("application/json", 0.0)
 
-    def _sent(self, name: str) -> str | None:
-        sent = self.headers.getlist(name)
+    def _sent(self, name: bytes) -> str | None:
+        sent = self.request.headers(name)
         return ", ".join(sent) if sent else None  # as any proxy may join them
 
 
 _QUALITY = re.compile(r"[01](\.\d{0,3})?")
+
+
+@lru_cache(256)  # clients send the same names again and again, and a comparison takes as long as the rest of a request
+def _is_misspelt_key(name: bytes) -> bool:
+    letters = re.sub("[^a-z]", "", name.decode("latin-1"))
+    return name != b"idempotency-key" and bool(difflib.get_close_matches(letters, [KEY_LETTERS], cutoff=0.8))
 
 
 def calls(emits: type[Event] | None) -> Callable[[Request], Call]:
@@ -66,7 +73,7 @@ def calls(emits: type[Event] | None) -> Callable[[Request], Call]:
     It raises Unavailable, before anything is done, when this process does not know where to emit.
     """
     if emits is None:
-        return lambda request: Call(request.headers, _emits_nothing)
+        return lambda request: Call(request, _emits_nothing)
     # Here, for the HTTP client behind it is a third of a cold start: only who emits waits for it.
     from shop.emission import emit
 
@@ -77,7 +84,7 @@ def calls(emits: type[Event] | None) -> Callable[[Request], Call]:
 
     def call(request: Request) -> Call:
         emit.check()
-        return Call(request.headers, emit_it)
+        return Call(request, emit_it)
 
     return call
 

@@ -10,9 +10,7 @@ through its HTTP signature: binary mode straight from the headers, any other mod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-
+from shop.edge.asgi import Request, Response, in_text
 from shop.edge.call import Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.errors import Code, Contradiction, Impossible, Malformed, Rejected, Unavailable
@@ -33,7 +31,7 @@ def consumer(
 
     def decorate(decide: Callable[[E, Call], Awaitable[str]]) -> Function:
         async def work(request: Request, body: bytes, epoch: Epoch, handling: Handling) -> Response:
-            attributes, data = _read(request.headers, body)
+            attributes, data = _read(request, body)
             handling.key = attributes.get("id", "-")
             event = _message(kind, attributes, data)
             _check_epoch(event, epoch)
@@ -56,7 +54,7 @@ def tick(
 
     def decorate(work_on: Callable[[Call], Awaitable[str]]) -> Function:
         async def work(request: Request, _: bytes, __: Epoch, handling: Handling) -> Response:
-            handling.key = request.headers.get("ce-id", "-")
+            handling.key = request.header(b"ce-id") or "-"
             handling.outcome = await work_on(call(request))
             return Response()
 
@@ -65,22 +63,30 @@ def tick(
     return decorate
 
 
-def _read(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
+_ATTRIBUTES = {
+    "specversion": b"ce-specversion",
+    "id": b"ce-id",
+    "source": b"ce-source",
+    "type": b"ce-type",
+    "datacontenttype": b"content-type",
+}
+"""The attributes that are looked at, and the header of each in binary mode."""
+
+
+def _read(request: Request, body: bytes) -> tuple[Mapping[str, str], bytes]:
     """Return a CloudEvent's attributes and its data, untouched. Raises Malformed for what is no CloudEvent."""
-    if "ce-specversion" in headers:
-        attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
-        if "content-type" in headers:
-            attributes["datacontenttype"] = headers["content-type"]
-        return attributes, body
-    return _read_structured(headers, body)
+    sent = request.first
+    if b"ce-specversion" not in sent:
+        return _read_structured({name.decode("latin-1"): value.decode("latin-1") for name, value in sent.items()}, body)
+    return {name: sent[header].decode("latin-1") for name, header in _ATTRIBUTES.items() if header in sent}, body
 
 
-def _read_structured(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
+def _read_structured(headers: dict[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
     from cloudevents.exceptions import GenericException
     from cloudevents.http import from_http
 
     try:
-        event = from_http(dict(headers), body, data_unmarshaller=lambda data: data)
+        event = from_http(headers, body, data_unmarshaller=lambda data: data)
     except (GenericException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Malformed(Code.NOT_AN_EVENT, f"this is not a CloudEvent: {error}") from error
     if not isinstance(event.data, bytes):
@@ -152,10 +158,10 @@ def _not_allowed(method: str) -> Response:
     return _told(Code.METHOD_NOT_ALLOWED, f"method {method} is not allowed; POST a CloudEvent", 405, {"Allow": "POST"})
 
 
-def _told(code: Code, text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+def _told(code: Code, why: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
     """Word a refusal. A dead letter keeps its first bytes: the code comes first, and a person can read the rest."""
     # The text may quote a structured event, where JSON allows surrogates, which UTF-8 does not.
-    return PlainTextResponse(f"{code}: {text}".encode("utf-8", "backslashreplace"), status, headers)
+    return in_text(f"{code}: {why}".encode("utf-8", "backslashreplace"), status, headers)
 
 
 _EDGE = Edge("POST", _refuse, _not_allowed)

@@ -15,9 +15,9 @@ from typing import Literal
 
 from google.protobuf.message import Message
 from pymongo.errors import PyMongoError
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette import requests, responses
 
+from shop.edge.asgi import App, Receive, Request, Response, Scope, Send, in_text
 from shop.errors import Code, Malformed, Rejected, TooLarge, Unavailable
 from shop.process import context, log, process
 from shop.store import client, readiness
@@ -45,13 +45,16 @@ class Handling:
     """The message in hand, filled in as it becomes known: what the log will say of it, and what is to come."""
 
     started: float = field(default_factory=time.monotonic)
+    body: bytes | None = None
+    """The body, once it is here to its end; before that nothing is done."""
+
     key: str = "-"
     outcome: str = "done"
     later: Callable[[], Awaitable[Response]] | None = None
     """What makes a better answer once the work is done and its deadline is over; it always makes one."""
 
 
-Function = Callable[[Request], Awaitable[Response]]
+Function = Callable[[requests.Request], Awaitable[responses.Response]]
 """A function as the framework calls it."""
 
 Work = Callable[[Request, bytes, readiness.Epoch, Handling], Awaitable[Response]]
@@ -82,6 +85,19 @@ def label_of(function: Callable[..., object]) -> Label:
     return label
 
 
+def app_of(function: Callable[..., object]) -> App | None:
+    """Return what answers a server without the framework, for a function of ours or whatever the framework wraps it in.
+
+    None for a function that is not ours.
+    """
+    app: App | None = vars(function).get("app")
+    return app
+
+
+class GoneError(Exception):
+    """The client hung up before the end of its body."""
+
+
 @dataclass(frozen=True)
 class Edge:
     """What differs between a function that answers HTTP and one that takes events."""
@@ -106,26 +122,28 @@ def function(
     """Make a function of the framework, named after ours, from one that works on a whole request."""
     process.start()  # `functions-framework` and `shop.serve` both come by here before they take a message
 
-    async def handle(request: Request) -> Response:
-        if request.scope["path"] == "/healthz":  # not `request.url`, which fails over a query that is not UTF-8
+    async def answer(request: Request) -> Response:
+        if request.path == "/healthz":
             return await _health(label.service, request.method)
         handling, detail, code, level = Handling(), "", "", logging.INFO
         context.traceparent.set(_traceparent(request))
         try:
             if request.method == edge.method:
-                body = await _read_body(request)
-                async with asyncio.timeout(process.current().limit(deadline_s)):
+                limit, now = process.current().limit, asyncio.get_running_loop().time
+                async with asyncio.timeout(limit(BODY_S)) as bound:
+                    handling.body = await _read_body(request)
+                    bound.reschedule(now() + limit(deadline_s))
                     with client.deadline(mongo_s):
                         current = await readiness.ready(label.service)
                         context.epoch.set(current.number)
-                        response = await work(request, body, current, handling)
+                        response = await work(request, handling.body, current, handling)
                 if handling.later is not None:
                     response = await handling.later()
             else:
                 code, response = str(Code.METHOD_NOT_ALLOWED), edge.not_allowed(request.method)
                 handling.outcome = "method not allowed"
         except Exception as error:  # noqa: BLE001 - the last place to catch it; what was not foreseen is logged with its trace
-            reason = _sort(error)
+            reason = _sort(error, handling)
             response = edge.refuse(reason)
             handling.outcome, detail = type(reason or error).__name__, str(error)
             code = str(reason.code if reason else Code.INTERNAL_ERROR)
@@ -134,29 +152,39 @@ def function(
         log.handled(handling.key, handling.outcome, duration_s, level=level, code=code, detail=detail)
         return response
 
+    async def handle(request: requests.Request) -> responses.Response:
+        return await answer(Request(request.scope, request.receive))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (await answer(Request(scope, receive)))(scope, receive, send)
+
     handle.__name__ = named.__name__  # the framework registers and finds it by its name
     handle.__doc__ = named.__doc__
-    vars(handle)["label"] = label
+    vars(handle).update(label=label, app=app)
     return handle
 
 
 async def _health(service: str, method: str) -> Response:
     if method not in ("GET", "HEAD"):
-        return PlainTextResponse("GET /healthz; nothing was done\n", 405, {"Allow": "GET, HEAD"})
+        return in_text("GET /healthz; nothing was done\n", 405, {"Allow": "GET, HEAD"})
     if problem := await readiness.problem(service, HEALTH_S):
-        return PlainTextResponse(f"{problem}\n", 503)
-    return PlainTextResponse("ok\n")
+        return in_text(f"{problem}\n", 503)
+    return in_text("ok\n")
 
 
-def _sort(error: Exception) -> Rejected | Unavailable | None:
+def _sort(error: Exception, handling: Handling) -> Rejected | Unavailable | None:
     """Tell a refusal for good from one for now; None, with its trace in the log, for what nobody foresaw."""
     if isinstance(error, Rejected | Unavailable):
         return error
-    if isinstance(error, ClientDisconnect):
+    if isinstance(error, GoneError):
         return Malformed(Code.MALFORMED_REQUEST, "the body ended early; send all of it")
     if isinstance(error, PyMongoError):
         # A network error, a write-concern error, a deadline: whether it was done is unknown, and a repeat finds out.
         return Unavailable(Code.DATABASE_UNAVAILABLE, "MongoDB did not answer in time; try again")
+    if isinstance(error, TimeoutError) and handling.body is None:
+        return Unavailable(
+            Code.BODY_LATE, f"the body did not come within {BODY_S:.0f} s, and nothing was done; send it again"
+        )
     if isinstance(error, TimeoutError):
         return Unavailable(Code.DEADLINE_PASSED, "the function did not finish in time; try again")
     _log.error("unhandled exception", exc_info=error)
@@ -164,25 +192,22 @@ def _sort(error: Exception) -> Rejected | Unavailable | None:
 
 
 def _traceparent(request: Request) -> str | None:
-    value = request.headers.get("traceparent") or request.headers.get("ce-traceparent") or ""
+    value = request.header(b"traceparent") or request.header(b"ce-traceparent") or ""
     return value if _TRACEPARENT.fullmatch(value) else None
 
 
 async def _read_body(request: Request) -> bytes:
     """Return the body.
 
-    Raises TooLarge as soon as it is known to be over the limit, the rest unread, and Unavailable when its end does not
-    come in time; nothing is done in either case.
+    Raises TooLarge as soon as it is known to be over the limit, the rest unread; GoneError when its end never comes.
     """
-    body = b""
-    try:
-        async with asyncio.timeout(process.current().limit(BODY_S)):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise TooLarge(Code.BODY_TOO_LARGE, f"the body is over {MAX_BODY} bytes; send less")
-    except TimeoutError:
-        raise Unavailable(
-            Code.BODY_LATE, f"the body did not come within {BODY_S:.0f} s, and nothing was done; send it again"
-        ) from None
+    body, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise GoneError
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise TooLarge(Code.BODY_TOO_LARGE, f"the body is over {MAX_BODY} bytes; send less")
     return body

@@ -14,9 +14,8 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from shop.edge.asgi import Request, Response, in_json, in_text
 from shop.edge.call import KEY_LETTERS, Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.edge.wait import WAIT, Wait, asked_wait
@@ -72,7 +71,7 @@ def _endpoint(
             query = _query(request)
             fields = _fields(kind, request.method, query, body, parameters=(WAIT,) if waits else ())
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
-            wait = asked_wait(request.headers.getlist("prefer"), query) if waits else None
+            wait = asked_wait(request.headers(b"prefer"), query) if waits else None
             answer = await answer_it(from_json(kind, fields), call(request))
             if not isinstance(answer, Answer):
                 answer = Answer(answer)
@@ -136,7 +135,7 @@ def _refuse_query(kind: type[Message], query: Query, parameters: tuple[str, ...]
 
 def _json_object(body: bytes) -> dict[str, object]:
     try:
-        value = json.loads(body, parse_constant=_no_such_constant, object_pairs_hook=_object)
+        value = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))  # as json.loads does it
     except (ValueError, RecursionError) as error:
         raise Malformed(Code.MALFORMED_REQUEST, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -157,9 +156,14 @@ def _no_such_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
+_JSON = json.JSONDecoder(parse_constant=_no_such_constant, object_pairs_hook=_object)
+
+
 def _query(request: Request) -> Query:
+    if not request.query:
+        return []
     try:
-        return parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True, errors="strict")
+        return parse_qsl(request.query.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError as error:
         raise Malformed(
             Code.MALFORMED_REQUEST, "the query is not UTF-8; percent-encode the UTF-8 of each value"
@@ -189,8 +193,8 @@ def _render(answer: Answer[A], wait: Wait | None) -> Response:
     if wait is not None and wait.preferred:
         headers["Preference-Applied"] = str(wait)
     if answer.text is not None:
-        return PlainTextResponse(answer.text, headers=headers)
-    return JSONResponse(to_json(answer.response), headers=headers)
+        return in_text(answer.text, headers=headers)
+    return in_json(to_json(answer.response), headers=headers)
 
 
 def _refuse(reason: Rejected | Unavailable | None) -> Response:
@@ -204,4 +208,4 @@ def _refuse(reason: Rejected | Unavailable | None) -> Response:
 
 
 def _error(code: Code, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"status": False, "message": message, "code": str(code)}, code.status, headers)
+    return in_json({"status": False, "message": message, "code": str(code)}, code.status, headers)

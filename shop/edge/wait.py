@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from starlette.requests import Request
-
+from shop.edge.asgi import Request
 from shop.errors import Code, Malformed
 from shop.process import process
 

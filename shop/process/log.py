@@ -3,9 +3,9 @@
 import json
 import logging
 import sys
-from datetime import UTC, datetime
+import time
+from functools import lru_cache
 
-from shop.messages import rfc3339
 from shop.process import process
 
 MAX_TEXT = 512
@@ -20,7 +20,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line = {
-            "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
+            "time": _rfc3339(record.created),
             "level": record.levelname.lower(),
             "function": process.current().settings.function,
             "message": record.getMessage(),
@@ -29,7 +29,20 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         # A customer's text may hold a surrogate, which no encoding takes: the line would be lost.
-        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        return _encode(line).encode("utf-8", "backslashreplace").decode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _rfc3339(at: float) -> str:
+    second, part = divmod(int(at * 1_000_000), 1_000_000)
+    return f"{_rfc3339_second(second)}.{part:06}Z"
+
+
+@lru_cache(1)
+def _rfc3339_second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def to_stdout() -> None:
@@ -48,4 +61,18 @@ def handled(
         fields["code"] = code
     if detail:
         fields["detail"] = detail[:MAX_TEXT]
-    _log.log(level, "handled", extra={"fields": fields})
+    if _log.isEnabledFor(level):
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__ = {
+            **_HANDLED,
+            "created": time.time(),
+            "levelno": level,
+            "levelname": logging.getLevelName(level),
+            "fields": fields,
+        }
+        _log.handle(record)
+
+
+_HANDLED = vars(logging.LogRecord(_log.name, logging.INFO, __file__, 0, "handled", (), None))
+"""What all these records have in common. To make each from scratch, with the line of code that it comes from and the
+thread, takes longer than all the rest of a line."""

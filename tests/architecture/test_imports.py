@@ -32,7 +32,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
     "shop.errors": ("", ""),
     "shop.state": ("", "bson"),
     "shop.setup": ("shop.store shop.state shop.process shop.messages shop.errors", "bson pymongo"),
-    "shop.serve": ("shop.process shop.waiting", "functions_framework uvicorn"),
+    "shop.serve": ("shop.edge shop.process shop.waiting", "functions_framework starlette uvicorn"),
     "shop.doctor": ("wire", "yaml"),
     "wire": ("", ""),
     "operate": (

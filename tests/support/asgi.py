@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 
 from functions_framework.aio import create_asgi_app
-from starlette.requests import Request
 
-from shop.edge.handling import Function
+from shop import serve
+from shop.edge.handling import Function, app_of
 from tests.support.statements import watching
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -51,19 +51,36 @@ def framework() -> AbstractContextManager[object]:
 
 @functools.cache
 def app(function: str | Function) -> Any:
-    """Return the framework's app of a function, as `shop.serve` builds it; or one of a function of a test's own."""
-    if isinstance(function, str):
-        with framework():
-            return create_asgi_app(function, str(FUNCTIONS / function / "main.py"))
-
-    async def own(scope: Any, receive: Any, send: Any) -> None:
-        await (await function(Request(scope, receive)))(scope, receive, send)
-
-    return own
+    """Return the app of a function, as `shop.serve` builds it; or that of a function of a test's own."""
+    if not isinstance(function, str):
+        return app_of(function)
+    with framework():
+        return serve.app(function, str(FUNCTIONS / function / "main.py"))
 
 
-async def call(
-    function: str | Function,
+@functools.cache
+def framework_app(function: str) -> Any:
+    """Return the framework's app of a function, as `functions-framework --asgi` builds it."""
+    with framework():
+        return create_asgi_app(function, str(FUNCTIONS / function / "main.py"))
+
+
+async def call(function: str | Function, method: str = "POST", **request: Any) -> Answer:
+    """Send one request, as `exchange` does, to what a container serves, and return the answer.
+
+    Raises AssertionError when the function sent MongoDB a statement that does not name its user.
+    """
+    with watching(str(function)):
+        sent = await exchange(app(function), method, **request)
+    return Answer(
+        status=sent[0]["status"],
+        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in sent[0]["headers"]},
+        body=b"".join(message.get("body", b"") for message in sent[1:]),
+    )
+
+
+async def exchange(
+    app: Any,
     method: str = "POST",
     *,
     path: str = "/",
@@ -72,12 +89,10 @@ async def call(
     body: bytes | Iterable[bytes] = b"",
     cut: bool = False,
     gone: asyncio.Event | None = None,
-) -> Answer:
-    """Send one request, its body in one piece or in several, and return the answer; `cut`, hang up before its end.
+) -> list[Any]:
+    """Send an app one request, its body in one piece or in several, and return what it sends back.
 
-    Else the client hangs up when it has `gone`.
-
-    Raises AssertionError when the function sent MongoDB a statement that does not name its user.
+    The client hangs up before the end of its body when that is `cut`, else when it has `gone`.
     """
     chunks = [body] if isinstance(body, bytes) else list(body)
     scope = {
@@ -106,10 +121,5 @@ async def call(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    with watching(str(function)):
-        await app(function)(scope, receive, send)
-    return Answer(
-        status=sent[0]["status"],
-        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in sent[0]["headers"]},
-        body=b"".join(message.get("body", b"") for message in sent[1:]),
-    )
+    await app(scope, receive, send)
+    return sent

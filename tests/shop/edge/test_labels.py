@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from starlette.requests import Request
 
+from shop.edge.asgi import Request
 from shop.edge.call import calls
 from shop.edge.handling import Label, label_of
 from shop.schema import billing_pb2, events_pb2, notify_pb2, orders_pb2
@@ -137,10 +137,15 @@ def test_mypy_refuses_a_function_with_the_wrong_message_or_answer(tmp_path: Path
     assert refused == WRONG.keys(), found.stdout + found.stderr
 
 
+async def never() -> dict[str, object]:
+    """Bring nothing more of a request."""
+    raise AssertionError("nobody asks")
+
+
 async def test_what_the_label_does_not_name_is_not_emitted(configure: Callable[..., None]) -> None:
     """A function that emits something else is a bug, found at its first message and not at its topic."""
     configure(sink="http://sink.invalid")
-    request = Request({"type": "http", "headers": []})
+    request = Request({"type": "http", "headers": []}, never)
     for emits in (None, events_pb2.PaymentDecided):
         with pytest.raises(TypeError, match="PaymentRequested"):
             await calls(emits)(request).emit(events_pb2.PaymentRequested())

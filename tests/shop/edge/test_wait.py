@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
+from shop.edge.asgi import Request
 from shop.edge.wait import ANSWERED_AFTER_S, LONGEST_S, Wait, asked_wait
 from shop.errors import Malformed
 
@@ -75,7 +75,7 @@ def client(*, goes_after_s: float = 3600) -> Request:
         await asyncio.sleep(goes_after_s)
         return {"type": "http.disconnect"}
 
-    return Request({"type": "http"}, receive)
+    return Request({"type": "http", "headers": []}, receive)
 
 
 async def never() -> str:
