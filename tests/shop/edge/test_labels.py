@@ -23,9 +23,9 @@ LABELS = {
     "get_user": Label("billing", "GET", billing_pb2.GetUserRequest, billing_pb2.GetUserResponse),
     "get_basket": Label("orders", "GET", orders_pb2.GetBasketRequest, orders_pb2.GetBasketResponse),
     "create_order": Label(
-        "orders", "POST", orders_pb2.OrderRequest, orders_pb2.OrderResponse, events_pb2.PaymentRequested
+        "orders", "POST", orders_pb2.OrderRequest, orders_pb2.OrderResponse, events_pb2.PaymentRequested, waits=True
     ),
-    "get_order": Label("orders", "GET", orders_pb2.GetOrderRequest, orders_pb2.GetOrderResponse),
+    "get_order": Label("orders", "GET", orders_pb2.GetOrderRequest, orders_pb2.GetOrderResponse, waits=True),
     "billing_handler": Label("billing", "event", takes=events_pb2.PaymentRequested, emits=events_pb2.PaymentDecided),
     "order_handler": Label("orders", "event", takes=events_pb2.PaymentDecided),
     "notify_handler": Label("notify", "event", takes=events_pb2.PaymentDecided),
