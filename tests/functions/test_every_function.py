@@ -1,6 +1,8 @@
 """What all seven HTTP functions promise: what is wrong with a request is said, in one form, and nothing is done."""
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +12,7 @@ from tests.functions.conftest import Client, everything
 from tests.support import openapi
 from tests.support.asgi import call
 from tests.support.commands import counted
-from tests.support.functions import PATHS
+from tests.support.functions import FUNCTIONS, PATHS
 from tests.support.meeting import meeting
 
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
@@ -393,3 +395,11 @@ async def test_a_bug_is_500_without_a_trace(client: Client, caplog: pytest.LogCa
     assert "secret" not in answer.text
     assert "repeat" not in answer.message  # nobody knows what that would do
     assert any(record.exc_info for record in caplog.records)
+
+
+def test_what_every_function_waits_for_at_its_start_has_no_http_client() -> None:
+    """Reading what it needs is most of a cold start; in a process of its own, for the tests read more."""
+    names = ", ".join(f"functions.{name}.main" for name in FUNCTIONS)
+    found = f"import sys, shop.serve, {names}; print({{'aiohttp', 'httpx', 'requests'}} & sys.modules.keys())"
+    run = subprocess.run((sys.executable, "-c", found), cwd=openapi.ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
