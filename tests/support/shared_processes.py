@@ -53,6 +53,7 @@ def unit(file: str) -> str:
     return next((row[0] for row in TOGETHER if file in row), file)
 
 
+@pytest.hookimpl(optionalhook=True)  # mutants are tested without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Schedule by rows where files were asked for."""
     return Sharing(config, log) if config.getvalue("dist") == "loadfile" else None
