@@ -295,11 +295,6 @@ MUTANTS = (
         "shop.store.change.update",
         (("if await is_latest(of, key, stored):", "if True:"),),
     ),
-    Mutant(
-        "an answer that is a read is durable, not latest",
-        "shop.store.client.latest",
-        (('ReadConcern("linearizable")', 'ReadConcern("majority")'),),
-    ),
     # --- restores
     *(
         Mutant(
