@@ -501,9 +501,13 @@ class World:
     async def _forge(self, function: str, record: Record) -> None:
         """Deliver a decision that billing never made: it is refused, unless it is too old to matter.
 
-        The first one that notify hears of it believes: it comes after the honest one.
+        The first one that notify hears of it believes: it comes after the honest one. A function that stores nothing to
+        hold it against, as one that was just made, can tell nothing.
         """
-        if function == "notify_handler" and not self.witness.was_notified(record.event):
+        can_tell = function == "order_handler" or (
+            function == "notify_handler" and self.witness.was_notified(record.event)
+        )
+        if not can_tell:
             return
         event = PaymentDecided.FromString(record.data)
         if self._random.random() < 0.5:

@@ -10,24 +10,25 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[2]
 
 SLOWEST: Final = (
-    "proof/faults/test_replica_set.py",
-    "proof/faults/test_outages.py",
-    "proof/upgrade/test_rollout.py",
-    "tests/local/test_program.py",
     "proof/faults/test_crashes.py",
-    "tests/operate/cli/test_halfway.py",
     "proof/faults/test_under_load.py",
-    "proof/upgrade/test_commands.py",
+    "proof/faults/test_replica_set.py",
     "tests/local/test_stack.py",
-    "tests/local/test_ended_early.py",
+    "proof/faults/test_outages.py",
     "tests/local/stand_ins/test_kafka_source.py",
     "proof/simulation/test_simulation.py",
-    "proof/mutants/test_mutants.py",
-    "tests/local/servers/test_kafka.py",
-    "tests/knative/test_schemas.py",
+    "proof/upgrade/test_old_archives.py",
+    "tests/operate/cli/test_dead_letters.py",
+    "proof/restores/test_restores.py",
+    "tests/local/test_program.py",
+    "proof/model/test_model.py",
     "proof/replay/test_recorded_run.py",
+    "tests/operate/cli/test_halfway.py",
+    "tests/local/test_ended_early.py",
+    "proof/mutants/test_mutants.py",
 )
-"""Files of most of a minute or more, the slowest first; `--durations=0` shows which others belong here."""
+"""Files of half a minute or more, the slowest first; `--durations=0` shows which others belong here. A file that shares
+its processes with others (tests.support.shared_processes) takes those along."""
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
