@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 Attribute = str | int | bool | None
@@ -81,6 +82,7 @@ class Event:
         return b'%s,"%s":%s}' % (envelope[:-1], b"data" if is_json else b"data_base64", data)
 
 
+@lru_cache
 def valid_name(name: str) -> bool:
     """Whether an extension may be called so."""
     return _NAME.fullmatch(name) is not None
@@ -175,7 +177,7 @@ def _valid(attributes: dict[str, Attribute]) -> dict[str, Attribute]:
         if name not in attributes:
             raise NotAnEventError(f"no {name}")
     for name in ("source", "dataschema" if version == "1.0" else "schemaurl"):
-        if not _URI.fullmatch(str(attributes.get(name, ""))):
+        if not _is_uri(str(attributes.get(name, ""))):
             raise NotAnEventError(f"{name} is not a URI: {attributes[name]!r}")
     if "time" in attributes:
         attributes["time"] = _normal_time(str(attributes["time"]))
@@ -183,6 +185,11 @@ def _valid(attributes: dict[str, Attribute]) -> dict[str, Attribute]:
         if not valid_name(name):
             raise NotAnEventError(f"an extension may not be called {name!r}")
     return attributes
+
+
+@lru_cache
+def _is_uri(text: str) -> bool:
+    return _URI.fullmatch(text) is not None
 
 
 def _normal_time(text: str) -> str:
@@ -235,4 +242,6 @@ def _compact(value: object) -> str:
 
 
 def _text(value: Attribute) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, bool | None) else str(value)

@@ -126,6 +126,8 @@ def encode_value(value: str) -> bytes:
         ValueError: a control character, which no request may carry.
 
     """
+    if value.isascii() and value.isprintable():  # as nearly all are
+        return value.encode().strip(b" ")
     if _CONTROL.search(value):
         raise ValueError(f"control character in a header value: {value!r}")
     # U+10000 and above are two units in UTF-16, hence two marks.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, Self
 
 from wire.event import Event, NotAnEventError, parse, utc_time
@@ -57,12 +58,12 @@ class Record:
         key = _utf8(_bytes(message.key()))
         return cls(place, message.offset() or 0, message.timestamp()[1], key, headers, _bytes(message.value()))
 
-    @property
+    @cached_property
     def has_null_header(self) -> bool:
         """Whether a header has no value, which the real one cannot handle."""
         return any(text is None for _, text in self.headers)
 
-    @property
+    @cached_property
     def texts(self) -> list[tuple[str, str]]:
         """The headers that have a value."""
         return [(name, text) for name, text in self.headers if text is not None]
@@ -110,5 +111,10 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 
 
 def _utf8(value: bytes | None) -> str | None:
-    # Java replaces an encoded surrogate as a whole, Python each of its bytes.
-    return None if value is None else _SURROGATE.sub(b"\xff", value).decode(errors="replace")
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        # Java replaces an encoded surrogate as a whole, Python each of its bytes.
+        return _SURROGATE.sub(b"\xff", value).decode(errors="replace")

@@ -29,7 +29,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,8 @@ Queued = tuple[Record, Progress, bool]
 class Source:
     """One KafkaSource: a consumer, and the requests of the records in progress.
 
-    All state belongs to the event loop. Calls of the consumer that block are made, one at a time, in a thread.
+    All state belongs to the event loop. Calls of the consumer that block are made, one at a time, in a thread; a
+    commit, too, for it waits for a poll.
     """
 
     def __init__(self, config: dict[str, Any], bootstrap_servers: str) -> None:
@@ -115,7 +116,9 @@ class Source:
         self._progress: dict[Place, Progress] = {}
         self._queues: dict[Place, deque[Queued]] = {}  # of ordered partitions, the record in progress in front
         self._tasks: set[asyncio.Task[None]] = set()
-        self._something_ended = asyncio.Event()
+        self._polling = False
+        self._mistake: asyncio.Future[None] = self._loop.create_future()
+        self._waiting = 0  # calls that want the thread for themselves
         self._closing = False
         self.joined = asyncio.Event()
         """Set once the group has given this source its partitions."""
@@ -129,11 +132,8 @@ class Source:
             self._consumer.subscribe(
                 self._config["topics"], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while True:
-                while not self._has_room():
-                    self._something_ended.clear()
-                    await self._something_ended.wait()
-                self._dispatch(await self._in_thread(self._poll))
+            self._poll_if_room()
+            await self._mistake
         finally:
             self._closing = True
             for task in [committing, *self._tasks]:
@@ -145,11 +145,37 @@ class Source:
                 self._dead_letters.close()
 
     def _in_thread(self, call: Callable[[], _T]) -> "asyncio.Future[_T]":
-        return self._loop.run_in_executor(self._thread, call)
+        self._waiting += 1
+        made = self._loop.run_in_executor(self._thread, call)
+        made.add_done_callback(self._made)
+        return made
+
+    def _made(self, _: "asyncio.Future[Any]") -> None:
+        self._waiting -= 1
+
+    def _poll_if_room(self) -> None:
+        if not self._polling and not self._closing and self._has_room():
+            self._polling = True
+            self._thread.submit(self._poll).add_done_callback(
+                lambda poll: self._loop.call_soon_threadsafe(self._take, poll)
+            )
 
     def _poll(self) -> list[Message]:
-        first = self._consumer.poll(_POLL_S)
-        return [] if first is None else [first, *self._consumer.consume(_MAX_POLL_RECORDS - 1, timeout=0)]
+        """Wait until records come, or until something else is to be done in the thread."""
+        while not self._waiting:
+            if (first := self._consumer.poll(_POLL_S)) is not None:
+                return [first, *self._consumer.consume(_MAX_POLL_RECORDS - 1, timeout=0)]
+        return []
+
+    def _take(self, poll: "Future[list[Message]]") -> None:
+        self._polling = False
+        if self._closing:
+            return
+        if mistake := poll.exception():
+            self._mistake.set_exception(mistake)
+        else:
+            self._dispatch(poll.result())
+            self._poll_if_room()
 
     def _has_room(self) -> bool:
         """Whether to poll for more, by the rules of the real one, in which 50 stuck records stop a source."""
@@ -184,7 +210,7 @@ class Source:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._something_ended.set()
+        self._poll_if_room()
         if not task.cancelled() and (error := task.exception()):
             # A mistake of ours: the record stays undone, and comes again after a restart.
             _log.error("failed source=%s", self.name, exc_info=error)
@@ -208,17 +234,16 @@ class Source:
 
     async def _handle(self, record: Record, progress: Progress, wrap: bool) -> bool:
         """Deliver one record, else its dead letter, else lose it; false when it is stuck, and will never be done."""
-        where = f"source={self.name} topic={record.place[0]} partition={record.place[1]} offset={record.offset}"
         try:
             event = record.event(self._config["namespace"], self._config["name"], wrap=wrap)
         except NotAnEventError as error:
-            _log.error("lost %s reason=%s", where, json.dumps(f"discarded: {error}"))
+            _log.error("lost %s reason=%s", self._where(record), json.dumps(f"discarded: {error}"))
         else:
             event = event.with_attributes(**self._config.get("ce_overrides") or {})
-            where += f" id={json.dumps(event.attributes['id'])} type={json.dumps(event.attributes['type'])}"
             try:
                 await self._sink.send(event, record.texts)
             except UndeliveredError as failure:
+                where = self._where(record, event)
                 try:
                     await self._bury(event, failure, record, where)
                 except StuckError as stuck:
@@ -226,6 +251,13 @@ class Source:
                     return False
         progress.done(record.offset)
         return True
+
+    def _where(self, record: Record, event: Event | None = None) -> str:
+        """Name a record in a line of the log."""
+        where = f"source={self.name} topic={record.place[0]} partition={record.place[1]} offset={record.offset}"
+        if event is not None:
+            where += f" id={json.dumps(event.attributes['id'])} type={json.dumps(event.attributes['type'])}"
+        return where
 
     async def _bury(self, event: Event, failure: UndeliveredError, record: Record, where: str) -> None:
         """Send an event that was not taken to the dead letters; without them, or if they refuse it, it is lost."""
