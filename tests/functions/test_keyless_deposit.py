@@ -10,6 +10,7 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
+from local.servers.parts import signalled
 from shop.edge import handling
 from shop.process import process
 from shop.process.process import Process
@@ -97,7 +98,8 @@ async def held_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
-    await server.stop()
+    assert server.process
+    await signalled(server.process, signal.SIGKILL)  # its end in order was given up after 30 s
 
 
 @pytest.mark.timeout(120)
