@@ -10,7 +10,6 @@ import pytest
 
 from local.ports import Ports
 from local.servers.mongodb import Mongod
-from local.servers.parts import signalled
 from shop.edge import handling
 from shop.process import process
 from shop.process.process import Process
@@ -93,18 +92,17 @@ async def test_14_what_fails_after_it_was_made_does_not_take_its_answer(client: 
 
 @pytest.fixture
 async def held_mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod]:
-    """Run a mongod whose commands can be held."""
+    """Run a mongod whose commands can be held; to be asked for first, so that it ends after those who use it."""
     folder = tmp_path_factory.mktemp("held")
     server = Mongod(folder / "data", Ports().free(), folder / "mongod.log", fail_points=True)
     await server.start()
     yield server
-    assert server.process
-    await signalled(server.process, signal.SIGKILL)  # its end in order was given up after 30 s
+    await server.stop()
 
 
 @pytest.mark.timeout(120)
 async def test_14_a_process_that_freezes_in_the_middle_does_not_ask_for_a_repeat(
-    client: Client, mongod: Mongod, held_mongod: Mongod, configure: Callable[..., None]
+    held_mongod: Mongod, client: Client, configure: Callable[..., None]
 ) -> None:
     """MongoDB holds the update for 0.7 s, the process is stopped at 0.3 s for longer than its deadline."""
     configure(mongodb_uri=held_mongod.uri)
