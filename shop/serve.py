@@ -82,6 +82,7 @@ def main(environment: Mapping[str, str] = os.environ) -> None:
         http="httptools",
         lifespan="off",
         access_log=False,
+        proxy_headers=False,  # nothing of ours asks who called
         log_config=None,
         log_level="warning",
         server_header=False,

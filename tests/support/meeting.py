@@ -76,11 +76,11 @@ class _Database(_Real):
     def __getitem__(self, name: str) -> "_Collection":
         return _Collection(self._real[name], self._met)
 
-    async def command(self, command: Any, **options: object) -> Any:
+    async def command(self, command: Any, *args: object, **options: object) -> Any:
         name = next(iter(command))
-        if f"{command[name]}.{name}" != self._met.operation:
-            return await self._real.command(command, **options)
-        return await self._met.around(lambda: self._real.command(command, **options))
+        if isinstance(command, str) or f"{command[name]}.{name}" != self._met.operation:
+            return await self._real.command(command, *args, **options)
+        return await self._met.around(lambda: self._real.command(command, *args, **options))
 
 
 class _Collection(_Real):
