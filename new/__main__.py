@@ -24,6 +24,7 @@ SERVICES = {"orders": "orders", "billing": "billing", "notify": "notifications"}
 ANSWERS, TAKES = "get-order", "order-handler"
 """The sisters whose manifests are copied: each neither emits nor archives."""
 
+_SCALE = "knative/overlays/production/scale.yaml"
 _TABLE = r"(^\| \[\w+\]\(functions/.*\n)+"
 
 
@@ -106,6 +107,7 @@ def _answers(checkout: Checkout, words: Mapping[str, str]) -> None:
     rule = re.sub(r"value: /\w+", f"value: {path}", first)
     rule = re.sub(r"hostname: [\w-]+", f"hostname: {words['deployed']}", rule)
     checkout.insert(route, r"(?s:.*?)(?=^---)", rule)
+    checkout.insert(_SCALE, r"(?s:.*)", filled("answers/scale.yaml.txt", words))
     checkout.insert("README.md", _TABLE, _row(words, f"POST {path}"))
 
 
@@ -114,6 +116,9 @@ def _takes(checkout: Checkout, words: Mapping[str, str]) -> None:
     checkout.make(f"functions/{words['name']}/main.py", "takes/main.py.txt", words)
     checkout.make(f"tests/functions/test_{words['name']}.py", "takes/test.py.txt", words)
     _deploy(checkout, words, TAKES, f"# {words['event']} on `{words['topic']}`: what it is for.\n")
+    checkout.insert(_SCALE, r"(?s:.*)", filled("takes/scale.yaml.txt", words))
+    # Who may write dead letters comes last in this file.
+    checkout.insert("knative/components/oidc/event-policies.yaml", r"(?s:.*)", filled("takes/policy.yaml.txt", words))
     told = f'    "{words["deployed"]}": Consumer("{words["topic"]}", "{words["service"]}"),\n'
     checkout.insert("operate/places.py", r"^CONSUMERS: .*\n(    .*\n)+", told)
     checkout.insert("README.md", _TABLE, _row(words, f"KafkaSource `{words['topic']}`"))

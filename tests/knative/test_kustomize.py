@@ -1,7 +1,5 @@
 """What kustomize makes of the manifests: whatever an overlay renames or moves, each still finds what it names."""
 
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,41 +7,18 @@ from typing import Any
 import pytest
 import yaml
 
-from shop.doctor.reading import Document, Unreadable, build
+from shop.doctor.reading import Document
+from shop.doctor.shop import Shop
+from tests.support.kustomize import COMPONENTS, built, named, one
 from tests.support.manifests import KNATIVE
 
-COMPONENTS = sorted(file.parent for file in KNATIVE.glob("components/*/kustomization.yaml"))
-SHOP = [KNATIVE / "components" / name for name in ("gateway", "strimzi")]
-"""The components whose objects name others by text, or live in another namespace."""
-
-
-def built(tmp_path: Path, resources: list[Path], **fields: Any) -> list[Document]:
-    """Build an overlay of these folders with these fields, paths in them made relative to it."""
-
-    def relative(value: Any) -> Any:
-        if isinstance(value, Path):
-            return os.path.relpath(value, tmp_path)
-        return [relative(item) for item in value] if isinstance(value, list) else value
-
-    overlay = {"resources": relative(resources)} | {name: relative(value) for name, value in fields.items()}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    try:
-        return build(tmp_path)
-    except Unreadable as error:
-        if "kubectl is missing" in str(error):
-            pytest.skip(str(error))
-        raise
+MENDED = [component / "references" for component in COMPONENTS if (component / "references").is_dir()]
+"""Of the components whose objects name others by text, or live in another namespace."""
 
 
 def whole(tmp_path: Path, **fields: Any) -> list[Document]:
-    """Build the base with its topics and its public paths."""
-    references = [component / "references" for component in SHOP]
-    return built(tmp_path, [KNATIVE / "base"], components=SHOP, transformers=references, **fields)
-
-
-def named(documents: list[Document]) -> set[tuple[str, str, str]]:
-    """Return what can be referred to: kind, namespace and name."""
-    return {(document.kind, document.namespace, document.name) for document in documents}
+    """Build the base with all components."""
+    return built(tmp_path, [KNATIVE / "base"], components=COMPONENTS, transformers=MENDED, **fields)
 
 
 def references(documents: list[Document]) -> Iterator[tuple[str, str, str]]:
@@ -51,9 +26,13 @@ def references(documents: list[Document]) -> Iterator[tuple[str, str, str]]:
     for document in documents:
         refs = [document.spec.get("subject"), document.spec.get("sink", {}).get("ref")]
         refs.append(document.spec.get("delivery", {}).get("deadLetterSink", {}).get("ref"))
+        refs += [each["ref"] for side in ("to", "from") for each in document.spec.get(side, []) if "ref" in each]
         for ref in filter(None, refs):
             yield ref["kind"], ref.get("namespace", document.namespace), ref["name"]
-        for rule in document.spec.get("rules", []):
+        for volume in document.spec.get("template", {}).get("spec", {}).get("volumes", []):
+            if "configMap" in volume:
+                yield "ConfigMap", document.namespace, volume["configMap"]["name"]
+        for rule in document.spec["rules"] if document.kind == "HTTPRoute" else []:
             (rewrite,) = rule["filters"]
             service, namespace, rest = rewrite["urlRewrite"]["hostname"].split(".", 2)
             assert rest == "svc.cluster.local"
@@ -80,9 +59,13 @@ def test_every_reference_leads_to_something(tmp_path: Path, fields: dict[str, An
     assert set(found) <= named(documents)
     kinds = [document.kind for document in documents]
     routes = sum(len(document.spec["rules"]) for document in documents if document.kind == "HTTPRoute")
+    policies = [document.spec for document in documents if document.kind == "EventPolicy"]
+    granted = sum(len(policy["to"]) + len(policy["from"]) for policy in policies)
     each = {"SinkBinding": 2, "KafkaSource": 2, "PingSource": 1}
-    assert len(found) == sum(kinds.count(kind) * count for kind, count in each.items()) + routes
+    tables = 1  # of topics, for their Job
+    assert len(found) == sum(kinds.count(kind) * count for kind, count in each.items()) + routes + granted + tables
     assert routes > 0
+    assert granted > 0
 
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
@@ -105,7 +88,7 @@ def test_what_lives_elsewhere_stays_there(tmp_path: Path, fields: dict[str, Any]
 def test_topics_and_groups_keep_their_names(tmp_path: Path, fields: dict[str, Any]) -> None:
     """A topic or a group of another name is empty: what is under way would be left behind."""
     documents = whole(tmp_path, **fields)
-    topics = {document.spec["topicName"] for document in documents if document.kind == "KafkaTopic"}
+    topics = {topic.name for topic in Shop(documents).topics}
     assert topics == {document.spec["topic"] for document in documents if document.kind == "KafkaSink"}
     sources = {document.spec["consumerGroup"]: document for document in documents if document.kind == "KafkaSource"}
     assert {topic for source in sources.values() for topic in source.spec["topics"]} <= topics
@@ -115,41 +98,110 @@ def test_topics_and_groups_keep_their_names(tmp_path: Path, fields: dict[str, An
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
 def test_all_functions_have_one_image(tmp_path: Path, fields: dict[str, Any]) -> None:
-    """The one that the base or an overlay says, once."""
-    services = [document for document in whole(tmp_path, **fields) if document.group == "serving.knative.dev"]
-    images = {container["image"] for service in services for container in revision(service)["containers"]}
+    """The one that the base or an overlay says, once, for the Job that sets up too."""
+    documents = whole(tmp_path, **fields)
+    services = [document for document in documents if document.group == "serving.knative.dev"]
+    images = {pod(each)["containers"][0]["image"] for each in [*services, one(documents, "Job", job("setup", fields))]}
     assert images == {f"registry.internal/shop@{DIGEST}" if "images" in fields else "dev.local/shop:0.1.0"}
 
 
-def revision(service: Document) -> dict[str, Any]:
-    """Return what a Service's pods are."""
-    spec: dict[str, Any] = service.spec["template"]["spec"]
-    return spec
+def job(name: str, fields: dict[str, Any]) -> str:
+    """Return what a Job is called now."""
+    return str(fields.get("namePrefix", "")) + name
+
+
+def pod(document: Document) -> dict[str, Any]:
+    """Return what the pods of a document are."""
+    spec = document.spec["jobTemplate"]["spec"] if document.kind == "CronJob" else document.spec
+    pods: dict[str, Any] = spec["template"]["spec"]
+    return pods
 
 
 def test_a_layer_below_a_layer_is_followed_too(tmp_path: Path) -> None:
     """Whoever takes an overlay as a base says `transformers` again."""
     (tmp_path / "below").mkdir()
     whole(tmp_path / "below", namePrefix="a-")
-    again = [component / "references" for component in SHOP]
-    documents = built(tmp_path, [tmp_path / "below"], namespace="other", namePrefix="b-", transformers=again)
+    documents = built(tmp_path, [tmp_path / "below"], namespace="other", namePrefix="b-", transformers=MENDED)
     assert set(references(documents)) <= named(documents)
     assert ("Service", "other", "b-a-create-user") in set(references(documents))
 
 
+def secrets_asked_for(value: object) -> Iterator[str]:
+    """Yield the names of the Secrets that a document names, wherever its kind has them."""
+    if isinstance(value, list):
+        for each in value:
+            yield from secrets_asked_for(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key in {"secretKeyRef", "secretRef"}:
+                yield each["name"]
+            elif key == "secretName":
+                yield each
+            elif key == "secret" and "ref" in each:
+                yield each["ref"]["name"]
+            else:
+                yield from secrets_asked_for(each)
+
+
+SECRETS = (
+    "orders-mongodb",
+    "billing-mongodb",
+    "notify-mongodb",
+    "setup-mongodb",
+    "verify-mongodb",
+    "kafka",
+    "kafka-admin",
+)
+
+
 def test_a_generated_secret_is_found_under_its_hash(tmp_path: Path) -> None:
-    """The generator puts a hash behind the name of what it generates; each function asks for that name."""
+    """The generator puts a hash behind the name of what it generates; whoever needs it asks for that name."""
     secrets = [{"name": name, "namespace": "shop", "literals": ["uri=mongodb://x/?replicaSet=r"]} for name in SECRETS]
-    documents = built(tmp_path, [KNATIVE / "base"], secretGenerator=secrets, namePrefix="blue-")
+    documents = whole(tmp_path, secretGenerator=secrets, namePrefix="blue-")
     generated = {document.name for document in documents if document.kind == "Secret"}
-    assert all(re.fullmatch(r"blue-\w+-mongodb-\w{10}", name) for name in generated)
-    services = [document for document in documents if document.group == "serving.knative.dev"]
-    variables = [env for service in services for env in revision(service)["containers"][0]["env"]]
-    asked = {env["valueFrom"]["secretKeyRef"]["name"] for env in variables if "valueFrom" in env}
-    assert asked == generated
+    assert {name.rpartition("-")[0] for name in generated} == {f"blue-{name}" for name in SECRETS}
+    assert {name for document in documents for name in secrets_asked_for(document.content)} == generated
 
 
-SECRETS = ("orders-mongodb", "billing-mongodb", "notify-mongodb")
+@pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
+def test_topics_are_made_at_the_kafka_of_the_sinks(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """Whichever an overlay says."""
+    other = {"op": "replace", "path": "/spec/bootstrapServers", "value": ["kafka.elsewhere.svc:9093"]}
+    patches = [{"patch": yaml.safe_dump([other]), "target": {"kind": "KafkaSink|KafkaSource"}}]
+    documents = whole(tmp_path, patches=patches, **fields)
+    (container,) = pod(one(documents, "Job", job("topics", fields)))["containers"]
+    assert container["env"][0] == {"name": "KAFKA_BOOTSTRAP_SERVERS", "value": "kafka.elsewhere.svc:9093"}
+
+
+@pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
+def test_the_servers_of_quickstart_are_found_where_they_are(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """By the names of their Services: Kafka from every namespace, MongoDB from its own."""
+    quickstart = KNATIVE / "overlays" / "quickstart"
+    documents = built(tmp_path, [quickstart], transformers=[quickstart / "references"], **fields)
+    prefix, namespace = fields.get("namePrefix", ""), fields.get("namespace", "shop")
+    assert {("Service", namespace, f"{prefix}{name}") for name in ("kafka", "mongodb")} <= named(documents)
+    address = f"{prefix}kafka.{namespace}.svc:9092"
+    kafka = [document for document in documents if document.kind in {"KafkaSink", "KafkaSource"}]
+    assert {tuple(document.spec["bootstrapServers"]) for document in kafka} == {(address,)}
+    assert variables(one(documents, "StatefulSet", prefix + "kafka"))["ADDRESS"] == address
+    assert variables(one(documents, "Job", job("topics", fields)))["KAFKA_BOOTSTRAP_SERVERS"] == address
+    host = f"{prefix}mongodb:27017"
+    assert variables(one(documents, "Job", job("mongodb-replica-set", fields)))["HOST"] == host
+    secrets = [document.content["stringData"] for document in documents if document.kind == "Secret"]
+    assert {uri for data in secrets for uri in data.values()} == {f"mongodb://{host}/?replicaSet=shop"}
+    for document in documents:
+        if document.kind == "StatefulSet":
+            assert document.spec["serviceName"] == document.name
+        assert document.namespace == ("" if document.kind == "Namespace" else namespace)
+    assert {name for document in documents for name in secrets_asked_for(document.content)} - {"kafka-admin"} == {
+        document.name for document in documents if document.kind == "Secret"
+    }
+
+
+def variables(document: Document) -> dict[str, str]:
+    """Return the variables of the only container of a document's pods."""
+    (container,) = pod(document)["containers"]
+    return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)

