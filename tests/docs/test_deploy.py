@@ -111,13 +111,6 @@ def served(document: Document, name: str) -> bool:
     return document.group == "serving.knative.dev" and document.name == name
 
 
-def test_every_target_of_make_is_there() -> None:
-    """By its name in the Makefile."""
-    makefile = (ROOT / "Makefile").read_text()
-    for target in named(r"^make ([a-z-]+)"):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
 def test_every_component_and_overlay_has_its_line() -> None:
     """And the tables have no other one."""
     rows = re.findall(r"^\| `([a-z-]+)` \|", TEXT, re.MULTILINE)
