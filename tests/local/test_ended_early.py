@@ -24,6 +24,7 @@ def ended(module: str, at: str, number: signal.Signals, folder: Path, *arguments
         return program.rest()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_demo_that_is_ended_early_says_how_far_it_was(tmp_path: Path) -> None:
     """Fault 27: it ended with a traceback."""

@@ -243,6 +243,7 @@ def left_in_order(variables: dict[str, Any]) -> bool:
     return '"msg":"Shutting down","attr":{"exitCode":0}' in (folder / "logs" / "mongod.log").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_stack_whose_output_is_gone_keeps_its_parts_and_obeys_sigterm(variables: dict[str, str]) -> None:
     """Fault 27, `make run | head`: it ignored SIGTERM for ever, and gave up each part that it could not report."""

@@ -185,6 +185,7 @@ async def test_everything_comes_back_after_sigkill(stack: Stack, customer: aioht
     await order(stack, customer, "after SIGKILL")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_stacks_run_beside_each_other_with_their_own_settings(
     stack: Stack, customer: aiohttp.ClientSession, tmp_path: Path
@@ -258,6 +259,7 @@ async def test_a_folder_that_another_stack_has_is_named(stack: Stack) -> None:
     assert stack.log_file("mongod").stat().st_ino == before
 
 
+@pytest.mark.long
 async def test_a_part_that_ends_while_the_stack_stops_is_not_started_again(tmp_path: Path) -> None:
     """Fault 27: systemd signals every process, so mongod ends before its turn, while functions still finish."""
     said: list[str] = []
