@@ -54,16 +54,19 @@ def mappings(value: Any, pointer: str = "") -> Iterator[str]:
 
 
 def places() -> Iterator[tuple[str, str, str]]:
-    """Yield every mapping of every document that means something to local/."""
-    for file in (*ROOT.glob("knative/base/*.yaml"), *ROOT.glob("knative/components/*/*.yaml")):
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-            if document["kind"] not in {"Kustomization", "Component", "Namespace", "ReferenceGrant"}:
-                for pointer in mappings(document):
-                    yield document["kind"], document["metadata"]["name"], pointer
+    """Yield every mapping of every document that means something to local/: those of the folders that it lists."""
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
+    for folder in (*listed["resources"], *listed.get("components", [])):
+        for file in (FOLDER / folder).glob("*.yaml"):
+            for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+                if document["kind"] not in {"Kustomization", "Component", "Namespace", "ReferenceGrant"}:
+                    for pointer in mappings(document):
+                        yield document["kind"], document["metadata"]["name"], pointer
 
 
 def test_an_unknown_field_is_an_error_wherever_it_is() -> None:
     """There is no mapping in which a field that nobody reads goes unnoticed."""
+    assert {kind for kind, _, _ in places()} >= {"Service", "KafkaSource", "KafkaSink", "KafkaTopic", "HTTPRoute"}
     for kind, name, pointer in places():
         with pytest.raises(ManifestError, match="unheardOf is not implemented by local/"):
             patched(Patch(kind, name, f"{pointer}/unheardOf", {"of": 1}))
