@@ -12,6 +12,6 @@ from shop.schema.orders_pb2 import GetBasketRequest, GetBasketResponse
 
 
 @aio.http
-@get(GetBasketRequest, GetBasketResponse)
+@get(GetBasketRequest, GetBasketResponse, makes=True)
 async def get_basket(request: GetBasketRequest, _: Call) -> GetBasketResponse:
     return await orders.give_basket(request)

@@ -496,6 +496,20 @@ MUTANTS = (
         f"{_EVERY}::test_19_a_field_of_a_post_in_its_query_is_400",
     ),
     _in("shop/edge/http", "an unsafe repeat is asked for", "if reason.code.retryable else None", "", _UNKNOWN),
+    _in(
+        "shop/edge/http",
+        "a look at whether a basket is there makes it",
+        'allows = ("GET", "OPTIONS") if makes else',
+        'allows = ("GET", "HEAD", "OPTIONS") if makes else',
+        f"{_EVERY}::test_a_head_makes_nothing",
+    ),
+    _in(
+        "shop/edge/origins",
+        "any page may read what customers have",
+        "        if origin in allowed:",
+        "        if origin is not None:",
+        "tests/functions/test_origins.py",
+    ),
     # --- settings
     _in("shop/process/settings", "an override may replace the source", "if name in _OURS:", "if False:", _SETTINGS),
     _in(
@@ -515,8 +529,8 @@ MUTANTS = (
     _in(
         "shop/edge/handling",
         "settings are found out over a message",
-        "    process.start()  #",
-        "    #",
+        "origins = process.start().settings.cors_origins",
+        "origins: tuple[str, ...] = ()",
         f"{_SETTINGS}::test_16_a_process_with_a_wrong_setting_ends_before_it_takes_a_message",
     ),
 )

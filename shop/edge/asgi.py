@@ -53,7 +53,8 @@ class Request:
 class Response(responses.Response):
     """An answer that the framework takes for one of its own, made without what ours never have, such as cookies.
 
-    The framework and the server send it alike.
+    The framework and the server send it alike. Nobody on its way may keep it: GET /GetBasket makes a basket, and the
+    others show money.
     """
 
     def __init__(
@@ -64,16 +65,20 @@ class Response(responses.Response):
         content_type: bytes | None = None,
     ) -> None:
         self.body, self.status_code, self.background = body, status_code, None
-        self.raw_headers = [(b"content-length", b"%d" % len(body))]
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), _NO_STORE]
         if headers:
             self.raw_headers[:0] = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         if content_type is not None:
             self.raw_headers.append((b"content-type", content_type))
 
-    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
-        """Send it."""
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        """Send it; of an answer to HEAD, what comes before the body."""
+        body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body})
+        await send({"type": "http.response.body", "body": body})
+
+
+_NO_STORE = (b"cache-control", b"no-store")
 
 
 def in_text(body: str | bytes, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -85,6 +90,11 @@ def in_text(body: str | bytes, status_code: int = 200, headers: Mapping[str, str
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def in_json(content: Mapping[str, Any], status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def in_json(
+    content: Mapping[str, Any],
+    status_code: int = 200,
+    headers: Mapping[str, str] | None = None,
+    content_type: bytes = b"application/json",
+) -> Response:
     """Answer with a JSON object."""
-    return Response(_encode(content).encode(), status_code, headers, b"application/json")
+    return Response(_encode(content).encode(), status_code, headers, content_type)

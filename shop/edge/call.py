@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,16 +46,22 @@ class Call:
     @property
     def prefers_text(self) -> bool:
         """Tell whether the client asks for text/plain, and not at least as much for JSON."""
-        qualities = {}
-        for item in (self._sent(b"accept") or "").split(","):
-            media_type, *parameters = (part.strip().lower() for part in item.split(";"))
-            quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
-            qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+        qualities = accepted(self.request)
         return qualities.get("text/plain", 0.0) > qualities.get("application/json", 0.0)
 
     def _sent(self, name: bytes) -> str | None:
         sent = self.request.headers(name)
         return ", ".join(sent) if sent else None  # as any proxy may join them
+
+
+def accepted(request: Request) -> Mapping[str, float]:
+    """Return the media types that a client names in `Accept`, each with how much it wants it, from 0 to 1."""
+    qualities = {}
+    for item in ", ".join(request.headers(b"accept")).split(","):
+        media_type, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+        qualities[media_type] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+    return qualities
 
 
 _QUALITY = re.compile(r"[01](\.\d{0,3})?")

@@ -144,7 +144,7 @@ def _check_epoch(event: Event, epoch: Epoch) -> None:
         )
 
 
-def _refuse(reason: Rejected | Unavailable | None) -> Response:
+def _refuse(_: Request, reason: Rejected | Unavailable | None) -> Response:
     match reason:
         case Rejected():
             return _told(reason.code, str(reason), 422)
@@ -154,8 +154,9 @@ def _refuse(reason: Rejected | Unavailable | None) -> Response:
             return _told(Code.INTERNAL_ERROR, "a bug in the function; its log has the trace", 500)
 
 
-def _not_allowed(method: str) -> Response:
-    return _told(Code.METHOD_NOT_ALLOWED, f"method {method} is not allowed; POST a CloudEvent", 405, {"Allow": "POST"})
+def _not_allowed(request: Request) -> Response:
+    text = f"method {request.method} is not allowed; POST a CloudEvent"
+    return _told(Code.METHOD_NOT_ALLOWED, text, 405, {"Allow": "POST"})
 
 
 def _told(code: Code, why: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
@@ -164,4 +165,4 @@ def _told(code: Code, why: str, status: int, headers: Mapping[str, str] | None =
     return in_text(f"{code}: {why}".encode("utf-8", "backslashreplace"), status, headers)
 
 
-_EDGE = Edge("POST", _refuse, _not_allowed)
+_EDGE = Edge(("POST",), _refuse, _not_allowed)

@@ -18,6 +18,7 @@ from pymongo.errors import PyMongoError
 from starlette import requests, responses
 
 from shop.edge.asgi import App, Receive, Request, Response, Scope, Send, in_text
+from shop.edge.origins import opened
 from shop.errors import Code, Malformed, Rejected, TooLarge, Unavailable
 from shop.process import context, log, process
 from shop.store import client, readiness
@@ -58,8 +59,8 @@ Function = Callable[[requests.Request], Awaitable[responses.Response]]
 """A function as the framework calls it."""
 
 Work = Callable[[Request, bytes, readiness.Epoch, Handling], Awaitable[Response]]
-Refuse = Callable[[Rejected | Unavailable | None], Response]
-"""Words a refusal: for good, for now, or (None) because of a bug of ours."""
+Refuse = Callable[[Request, Rejected | Unavailable | None], Response]
+"""Words a refusal of a request: for good, for now, or (None) because of a bug of ours."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,13 @@ class GoneError(Exception):
 class Edge:
     """What differs between a function that answers HTTP and one that takes events."""
 
-    method: str
-    """The one method that is answered."""
+    allows: tuple[str, ...]
+    """The methods that are answered. The first does the work; HEAD, if it is there, does it for the head of the answer,
+    and OPTIONS for none."""
 
     refuse: Refuse
-    not_allowed: Callable[[str], Response]
-    """Words the answer to another method, which it is called with."""
+    not_allowed: Callable[[Request], Response]
+    """Words the answer to another method."""
 
 
 def function(
@@ -120,7 +122,9 @@ def function(
     mongo_s: float = client.DEADLINE_S,
 ) -> Function:
     """Make a function of the framework, named after ours, from one that works on a whole request."""
-    process.start()  # `functions-framework` and `shop.serve` both come by here before they take a message
+    # `functions-framework` and `shop.serve` both come by here before they take a message.
+    origins = process.start().settings.cors_origins
+    method, heads = edge.allows[0], "HEAD" in edge.allows
 
     async def answer(request: Request) -> Response:
         if request.path == "/healthz":
@@ -128,7 +132,7 @@ def function(
         handling, detail, code, level = Handling(), "", "", logging.INFO
         context.traceparent.set(_traceparent(request))
         try:
-            if request.method == edge.method:
+            if request.method == method or (heads and request.method == "HEAD"):
                 limit, now = process.current().limit, asyncio.get_running_loop().time
                 async with asyncio.timeout(limit(BODY_S)) as bound:
                     handling.body = await _read_body(request)
@@ -139,12 +143,14 @@ def function(
                         response = await work(request, handling.body, current, handling)
                 if handling.later is not None:
                     response = await handling.later()
+            elif request.method == "OPTIONS" and "OPTIONS" in edge.allows:
+                handling.outcome, response = "options", Response(headers={"Allow": ", ".join(edge.allows)})
             else:
-                code, response = str(Code.METHOD_NOT_ALLOWED), edge.not_allowed(request.method)
+                code, response = str(Code.METHOD_NOT_ALLOWED), edge.not_allowed(request)
                 handling.outcome = "method not allowed"
         except Exception as error:  # noqa: BLE001 - the last place to catch it; what was not foreseen is logged with its trace
             reason = _sort(error, handling)
-            response = edge.refuse(reason)
+            response = edge.refuse(request, reason)
             handling.outcome, detail = type(reason or error).__name__, str(error)
             code = str(reason.code if reason else Code.INTERNAL_ERROR)
             level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
@@ -152,11 +158,13 @@ def function(
         log.handled(handling.key, handling.outcome, duration_s, level=level, code=code, detail=detail)
         return response
 
+    answered = opened(answer, origins, edge.allows) if origins and "OPTIONS" in edge.allows else answer
+
     async def handle(request: requests.Request) -> responses.Response:
-        return await answer(Request(request.scope, request.receive))
+        return await answered(Request(request.scope, request.receive))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (await answer(Request(scope, receive)))(scope, receive, send)
+        await (await answered(Request(scope, receive)))(scope, receive, send)
 
     handle.__name__ = named.__name__  # the framework registers and finds it by its name
     handle.__doc__ = named.__doc__

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from google.protobuf.message import Message
 
 from shop.edge.asgi import Request, Response, in_json, in_text
-from shop.edge.call import KEY_LETTERS, Call, calls
+from shop.edge.call import KEY_LETTERS, Call, accepted, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.edge.wait import WAIT, Wait, asked_wait
 from shop.errors import Code, Malformed, Rejected, Unavailable
@@ -48,28 +48,36 @@ class Answer(Generic[A]):
 Decorate = Callable[[Callable[[M, Call], Awaitable[A | Answer[A]]]], Function]
 
 
-def get(kind: type[M], answers: type[A], *, waits: bool = False) -> Decorate[M, A]:
+def get(kind: type[M], answers: type[A], *, waits: bool = False, makes: bool = False) -> Decorate[M, A]:
     """Make an HTTP function that answers GET: it is called with such a request, and returns such a response.
 
-    One that `waits` lets a client wait for what its answer says comes later.
+    One that `waits` lets a client wait for what its answer says comes later. HEAD is answered as GET, unless GET
+    `makes` something: then HEAD could not tell what GET would without making it.
     """
-    return _endpoint("GET", kind, answers, None, waits=waits)
+    allows = ("GET", "OPTIONS") if makes else ("GET", "HEAD", "OPTIONS")
+    return _endpoint("GET", kind, answers, None, waits=waits, allows=allows)
 
 
 def post(kind: type[M], answers: type[A], *, emits: type[Event] | None = None, waits: bool = False) -> Decorate[M, A]:
     """Make an HTTP function that answers POST, as `get` makes one that answers GET."""
-    return _endpoint("POST", kind, answers, emits, waits=waits)
+    return _endpoint("POST", kind, answers, emits, waits=waits, allows=("POST", "OPTIONS"))
 
 
 def _endpoint(
-    method: Literal["GET", "POST"], kind: type[M], answers: type[A], emits: type[Event] | None, *, waits: bool
+    method: Literal["GET", "POST"],
+    kind: type[M],
+    answers: type[A],
+    emits: type[Event] | None,
+    *,
+    waits: bool,
+    allows: tuple[str, ...],
 ) -> Decorate[M, A]:
     label, call = Label(service(kind), method, kind, answers, emits, waits), calls(emits)
 
     def decorate(answer_it: Callable[[M, Call], Awaitable[A | Answer[A]]]) -> Function:
         async def work(request: Request, body: bytes, _: Epoch, handling: Handling) -> Response:
             query = _query(request)
-            fields = _fields(kind, request.method, query, body, parameters=(WAIT,) if waits else ())
+            fields = _fields(kind, method, query, body, parameters=(WAIT,) if waits else ())
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
             wait = asked_wait(request.headers(b"prefer"), query) if waits else None
             answer = await answer_it(from_json(kind, fields), call(request))
@@ -81,10 +89,11 @@ def _endpoint(
                 handling.later = partial(_later, answer, answer.later, wait, request, handling)
             return _render(answer, wait)
 
-        def not_allowed(sent: str) -> Response:
-            return _error(Code.METHOD_NOT_ALLOWED, f"method {sent} is not allowed; use {method}", {"Allow": method})
+        def not_allowed(request: Request) -> Response:
+            text = f"method {request.method} is not allowed; use {method}"
+            return _error(request, Code.METHOD_NOT_ALLOWED, text, {"Allow": ", ".join(allows)})
 
-        return function(answer_it, label, Edge(method, _refuse, not_allowed), work)
+        return function(answer_it, label, Edge(allows, _refuse, not_allowed), work)
 
     return decorate
 
@@ -197,15 +206,46 @@ def _render(answer: Answer[A], wait: Wait | None) -> Response:
     return in_json(to_json(answer.response), headers=headers)
 
 
-def _refuse(reason: Rejected | Unavailable | None) -> Response:
+def _refuse(request: Request, reason: Rejected | Unavailable | None) -> Response:
     if reason is None:
         return _error(
+            request,
             Code.INTERNAL_ERROR,
             "internal error, and it was logged; check whether the request took effect before you send it again",
         )
     # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
-    return _error(reason.code, str(reason), {"Retry-After": str(RETRY_AFTER_S)} if reason.code.retryable else None)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if reason.code.retryable else None
+    return _error(request, reason.code, str(reason), headers)
 
 
-def _error(code: Code, message: str, headers: Mapping[str, str] | None = None) -> Response:
+def _error(request: Request, code: Code, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    if _wants_problem(request):
+        return in_json(_problem(code, message), code.status, headers, b"application/problem+json")
     return in_json({"status": False, "message": message, "code": str(code)}, code.status, headers)
+
+
+def _wants_problem(request: Request) -> bool:
+    """Tell whether a client asks for RFC 9457 by name, and not for JSON rather.
+
+    One that names both as much means JSON for what was done, and problems for what was not.
+    """
+    if b"accept" not in request.first:
+        return False
+    qualities = accepted(request)
+    problem, usual = (qualities.get(f"application/{kind}", 0.0) for kind in ("problem+json", "json"))
+    return 0.0 < problem >= usual
+
+
+PROBLEMS = "/docs/errors.md"
+"""Where a problem's type points: the list of codes, from the root of this project. It names the code for good, wherever
+the document is served, if it is."""
+
+
+def _problem(code: Code, message: str) -> Mapping[str, object]:
+    return {
+        "type": f"{PROBLEMS}#{code}",
+        "title": code.meaning,
+        "status": code.status,
+        "detail": message,
+        "code": str(code),
+    }

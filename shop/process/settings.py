@@ -59,6 +59,9 @@ class Settings:
     event_overrides: Mapping[str, str] = field(default_factory=dict)
     """The CloudEvent extensions that a SinkBinding's `ceOverrides` ask every event to carry."""
 
+    cors_origins: tuple[str, ...] = ()
+    """The origins whose pages may read what an HTTP function answers, such as `https://shop.example.com`."""
+
     function: str = "shop"
     """The function this process runs: the name in its logs and at MongoDB."""
 
@@ -86,6 +89,7 @@ class Settings:
             ),
             sink=reading.value("K_SINK", _sink, cls.sink),
             event_overrides=reading.value("K_CE_OVERRIDES", _event_overrides, {}),
+            cors_origins=reading.value("CORS_ORIGINS", _origins, cls.cors_origins),
             function=reading.value("FUNCTION_TARGET", str, cls.function),
             host=reading.value("HOST", str, cls.host),
             port=reading.value("PORT", _whole_number(1, 65535), cls.port),
@@ -156,6 +160,23 @@ def _sink(text: str) -> str:
     if not usable:
         raise ValueError(f"must be an http or https URL, as a SinkBinding injects it; it is {text!r}")
     return text
+
+
+_ORIGIN = re.compile(
+    r"(?!http:.*:80\Z|https:.*:443\Z)https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+)
+"""As a browser writes it: in lower case, a name in Punycode, no usual port, neither a path nor a slash at its end."""
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(","))
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"must be origins with commas between, as browsers send them, such as https://shop.example.com; "
+                f"it has {origin!r}"
+            )
+    return origins
 
 
 _EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")

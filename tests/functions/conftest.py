@@ -50,7 +50,7 @@ class Client:
             headers=[(name.replace("_", "-"), value) for name, value in headers.items()],
             body=body,
         )
-        openapi.check_answer(path, answer.status, answer.headers, answer.body)
+        openapi.check_answer(path, answer.status, answer.headers, answer.body, method)
         return answer
 
     async def user(self, user: str = "Pavel", balance: int = 0) -> str:

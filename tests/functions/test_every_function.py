@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shop.edge import handling
+from shop.errors import Code
 from tests.functions.conftest import Client, everything
 from tests.support import openapi
 from tests.support.asgi import call
@@ -28,6 +29,9 @@ VALID: dict[str, tuple[str, dict[str, object]]] = {
 }
 VALID |= {path: openapi.example(function) for function, path in PATHS.items() if path not in VALID}
 """A request of each path that would change something, or read what is there; of a new one, what the document shows."""
+
+MAKE = {"/GetBasket"}
+"""The paths whose GET makes something."""
 
 TEXTS, WHOLE_NUMBERS = ("user", "basket"), ("sum", "attempt", "limit")
 
@@ -60,11 +64,89 @@ async def refusing(client: Client) -> AsyncIterator[Client]:
 async def test_another_method_is_answered_405_with_the_one_to_send(refusing: Client, path: str, method: str) -> None:
     """`Allow` names it, and so does the message."""
     right, fields = VALID[path]
-    if method == right:
+    if method in allowed(path):
         return
     answer = await refusing.send(method, path, json.dumps(fields).encode())
-    assert (answer.status, answer.headers["allow"]) == (405, right)
-    assert right in answer.message
+    assert (answer.status, answer.headers["allow"].split(", ")) == (405, allowed(path))
+    assert method == "HEAD" or right in answer.message
+
+
+def allowed(path: str) -> list[str]:
+    """Return the methods of a path; one that makes something by GET has no HEAD, which could not tell without it."""
+    method = VALID[path][0]
+    return [method, "HEAD", "OPTIONS"] if method == "GET" and path not in MAKE else [method, "OPTIONS"]
+
+
+@paths
+async def test_options_are_told_and_nothing_is_done(refusing: Client, path: str) -> None:
+    """Whatever comes with the question; no origin is told that it may read an answer."""
+    body = json.dumps(VALID[path][1]).encode()
+    page = {"Origin": "https://shop.example.com", "Access_Control_Request_Method": VALID[path][0]}
+    async with counted() as commands:
+        for answer in (await refusing.send("OPTIONS", path, body), await refusing.send("OPTIONS", path, **page)):
+            assert (answer.status, answer.headers["allow"].split(", ")) == (200, allowed(path))
+            assert not any(name.startswith("access-control") or name == "vary" for name in answer.headers)
+        assert commands.names == []
+
+
+@paths
+async def test_a_head_makes_nothing(refusing: Client, path: str) -> None:
+    """It is answered as GET is, without the body; not where GET makes something."""
+    method, fields = VALID[path]
+    body = json.dumps(fields).encode()
+    head = await refusing.send("HEAD", path, body)
+    assert head.body == b""
+    if "HEAD" not in allowed(path):
+        assert head.status == 405
+        return
+    got = await refusing.send(method, path, body)
+    assert (head.status, head.headers) == (got.status, got.headers)
+    assert int(head.headers["content-length"]) == len(got.body) > 0
+
+
+PROBLEM = "application/problem+json"
+
+
+@paths
+async def test_a_problem_is_told_as_rfc_9457_says_to_who_asks_for_it(refusing: Client, path: str) -> None:
+    """With the code, the status and the words of the usual form; its type points at the code in the documents."""
+    method = VALID[path][0]
+    for sent, body in ((method, b"["), ("PUT", b""), (method, b" " * (handling.MAX_BODY + 1))):
+        usual, told = [await refusing.send(sent, path, body, Accept=accept) for accept in ("*/*", PROBLEM)]
+        code = Code[usual.json["code"].upper()]
+        assert told.headers["content-type"] == PROBLEM
+        assert told.json == {
+            "type": f"/docs/errors.md#{code}",
+            "title": code.meaning,
+            "status": usual.status,
+            "detail": usual.message,
+            "code": str(code),
+        }
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_problem"),
+    [
+        ((), False),
+        (("",), False),
+        (("*/*",), False),
+        (("application/*",), False),
+        (("text/html, application/problem+json;q=0",), False),
+        (("application/problem+json;q=0.5, application/json",), False),
+        (("application/problem+json;q=x",), False),
+        (("application/json, application/problem+json",), True),
+        (("application/json", "application/problem+json"), True),
+        (("Application/Problem+JSON ;Q=0.5, application/json;q=0.4",), True),
+    ],
+)
+async def test_a_problem_is_told_to_nobody_who_rather_has_json(
+    refusing: Client, accept: tuple[str, ...], is_problem: bool
+) -> None:
+    """It must be named; who names both as much means JSON for what was done."""
+    answer = await call("get_user", "GET", headers=[("Accept", each) for each in accept])
+    assert (answer.headers["content-type"] == PROBLEM) == is_problem
+    done = await call("get_user", "GET", query="user=Pavel", headers=[("Accept", each) for each in accept])
+    assert (done.status, done.headers["content-type"]) == (200, "application/json")
 
 
 @paths

@@ -49,14 +49,14 @@ def test_a_code_says_the_same_as_its_status(code: Code) -> None:
 def row(code: Code) -> str:
     """Return a code's row of the table."""
     kind = code.kind.__name__ if code.kind else "none"
-    cells = (f"`{code}`", code.status, kind, code.retryable, code.same_key, code.meaning)
+    cells = (f'<a id="{code}"></a>`{code}`', code.status, kind, code.retryable, code.same_key, code.meaning)
     return "| " + " | ".join({True: "yes", False: "no"}.get(cell, str(cell)) for cell in cells) + " |"
 
 
 def test_the_table_of_the_documents_is_the_list() -> None:
-    """docs/errors.md has each code, in the same order, and no other."""
+    """docs/errors.md has each code, in the same order, and no other; a problem's type leads to it."""
     text = (ROOT / "docs" / "errors.md").read_text()
-    assert re.findall(r"^\| `.*$", text, re.MULTILINE) == [row(code) for code in Code]
+    assert re.findall(r"^\| <a .*$", text, re.MULTILINE) == [row(code) for code in Code]
 
 
 def test_the_contract_names_each_code() -> None:

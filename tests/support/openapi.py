@@ -52,13 +52,23 @@ def validate(instance: object, schema: Mapping[str, Any]) -> None:
     validator.validate(instance)
 
 
-def check_answer(path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Hold an answer to what the document says of this path and status: its media type, content and headers."""
+def check_answer(path: str, status: int, headers: Mapping[str, str], body: bytes, method: str = "") -> None:
+    """Hold an answer to what the document says of this path and status: its media type, content and headers.
+
+    Name the method where it may be HEAD, whose answers have no body, or OPTIONS, whose answer no path describes.
+    """
+    assert headers["cache-control"] == "no-store"
+    if (method, status) == ("OPTIONS", 200):
+        assert (headers.keys() & _OURS, body) == ({"allow"}, b"")
+        return
     ((_, operation),) = DOCUMENT["paths"][path].items()
     answer = resolve(operation["responses"][str(status)])
     media_type = headers["content-type"].partition(";")[0]
     schema = answer["content"][media_type]["schema"]
-    validate(json.loads(body) if media_type == "application/json" else body.decode(), schema)
+    if method == "HEAD":
+        assert body == b""
+    else:
+        validate(json.loads(body) if media_type.endswith("json") else body.decode(), schema)
     documented = {name.lower(): resolve(header) for name, header in answer.get("headers", {}).items()}
     for name, header in documented.items():
         assert name in headers or not header.get("required"), f"{path} {status} lacks {name}"

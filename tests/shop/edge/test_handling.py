@@ -22,11 +22,11 @@ pytestmark = pytest.mark.usefixtures("databases")
 def refusing(reasons: list[Reason]) -> Edge:
     """Return an edge that keeps the reasons of its refusals."""
 
-    def refuse(reason: Reason) -> Response:
+    def refuse(_: object, reason: Reason) -> Response:
         reasons.append(reason)
         return Response(status_code=400)
 
-    return Edge("POST", refuse, lambda _: Response(status_code=405))
+    return Edge(("POST",), refuse, lambda _: Response(status_code=405))
 
 
 async def handle(work: Work, *chunks: bytes | float, **deadlines: float) -> Reason:

@@ -28,6 +28,7 @@ def test_every_setting_is_read() -> None:
             "ARCHIVE_BATCH": "2",
             "K_SINK": "http://kafka-sink-ingress.knative-eventing.svc.cluster.local/shop/payments",
             "K_CE_OVERRIDES": json.dumps(overrides),
+            "CORS_ORIGINS": "https://shop.example.com, http://localhost:5173,http://[::1]:8080",
             "FUNCTION_TARGET": "get_user",
             "HOST": "127.0.0.1",
             "PORT": "9000",
@@ -38,6 +39,7 @@ def test_every_setting_is_read() -> None:
         array_limits=ArrayLimits(4, 2),
         sink="http://kafka-sink-ingress.knative-eventing.svc.cluster.local/shop/payments",
         event_overrides=overrides["extensions"],
+        cors_origins=("https://shop.example.com", "http://localhost:5173", "http://[::1]:8080"),
         function="get_user",
         host="127.0.0.1",
         port=9000,
@@ -75,6 +77,12 @@ WRONG = [
     ),
     *(("K_CE_OVERRIDES", override(**{name: "eu"})) for name in ("", "Cluster", "cl-uster", "clüster", "x" * 21)),
     *(("K_CE_OVERRIDES", override(**{name: "x"})) for name in OURS),
+    *(("CORS_ORIGINS", value) for value in ("*", "null", "shop.example.com", "https://shop.example.com/", "https://")),
+    *(
+        ("CORS_ORIGINS", value)
+        for value in ("https://*.example.com", "https://Shop.example.com", "ftp://a", "https://a,")
+    ),
+    *(("CORS_ORIGINS", value) for value in ("https://a:443", "http://a:80", "https://a b", "https://ü.example")),
 ]
 
 
