@@ -86,31 +86,28 @@ _RACES = 10
 async def current_basket(user: str) -> Document:
     """Return the user's one unpaid basket, made now if there is none. Any number of concurrent calls make one.
 
-    The highest number is the only one that can be unpaid, and what is paid stays so. So the next basket is made after
-    the last one that any primary knows as paid: if that one was not the last, its number meets what is there. What was
-    not made by this call is an answer by itself, and is looked at as it is now.
+    One round trip for a basket that exists: the highest number is the only one that can be unpaid.
     """
     for _ in range(_RACES):
-        last = await shared.last(_baskets(), "user", user, by="number")
-        if last is None or last["status"] == PAID_STATUS:
-            made = await _make_basket({"user": user, "number": Int64(last["number"] + 1 if last else 1)})
-            if made is not None:
-                return made
         latest = await shared.look_at_last(_baskets(), "user", user, by="number")
         if latest is not None and latest["status"] != PAID_STATUS:
             return latest
+        basket = await _make_basket({"user": user, "number": Int64(latest["number"] + 1 if latest else 1)})
+        if basket["status"] != PAID_STATUS:
+            return basket
     raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent orders of this user; try again")
 
 
-async def _make_basket(key: Mapping[str, Any]) -> Document | None:
-    """Make the basket of this user and number, and return it; None when it may have been there already."""
+async def _make_basket(key: Mapping[str, Any]) -> Document:
+    """Return the basket of this user and number, made now if there is none."""
     content = {"status": OPEN, "attempt": Int64(0)}
     make_it = {"$setOnInsert": content}
     seen = await shared.apply(_baskets(), shared.Statement(key, make_it, upsert=True, only_unchanged=True))
-    if seen is None:
-        await change.upsert(_baskets(), key, make_it)
-        return None
-    return None if seen.made is None else {"_id": seen.made, **key, **content}
+    if seen is not None and seen.made is not None:
+        return {"_id": seen.made, **key, **content}
+    if seen is not None and seen.document is not None:
+        return seen.document
+    return await change.upsert(_baskets(), key, make_it)
 
 
 def next_attempt(basket: Document) -> int:

@@ -274,33 +274,22 @@ async def _look(at: AsyncCollection[Document], keys: Sequence[Mapping[str, Any]]
 
 async def look_at_last(at: AsyncCollection[Document], group: str, value: str, by: str) -> Document | None:
     """Read, of the documents whose field `group` has this value, the last one `by` another field, as it is now."""
-    return await _share_last(at, "linearizable", group, value, by)
 
-
-async def last(of: AsyncCollection[Document], group: str, value: str, by: str) -> Document | None:
-    """Read what `look_at_last` does, durable, but perhaps as a primary that was replaced had it: no answer by itself.
-
-    It takes a quarter of the time and a third of mongod's CPU, for the primary writes nothing and waits for nothing.
-    """
-    return await _share_last(of, "majority", group, value, by)
-
-
-async def _share_last(of: AsyncCollection[Document], level: str, group: str, value: str, by: str) -> Document | None:
     def act(values: Sequence[str]) -> Awaitable[Sequence[Document | None]]:
-        return _last(of, level, group, values, by)
+        return _look_at_last(at, group, values, by)
 
-    return await _lanes().lane(("last", level, of.database.name, of.name, group, by), act).share(value)
+    return await _lanes().lane(("look at last", at.database.name, at.name, group, by), act).share(value)
 
 
-async def _last(
-    of: AsyncCollection[Document], level: str, group: str, values: Sequence[str], by: str
+async def _look_at_last(
+    at: AsyncCollection[Document], group: str, values: Sequence[str], by: str
 ) -> list[Document | None]:
     if len(values) == 1:
-        command: Document = {"find": of.name, "filter": {group: values[0]}, "sort": {by: -1}, "limit": 1}
+        command: Document = {"find": at.name, "filter": {group: values[0]}, "sort": {by: -1}, "limit": 1}
     else:
         # A walk through the index (group, by) that skips from each value to the next: it reads one entry of each.
         command = {
-            "aggregate": of.name,
+            "aggregate": at.name,
             "pipeline": [
                 {"$match": {group: {"$in": sorted(set(values))}}},
                 {"$sort": {group: -1, by: -1}},
@@ -309,7 +298,7 @@ async def _last(
             ],
             "cursor": {"batchSize": MOST + 1},
         }
-    found = await _documents(of, command | {"readConcern": {"level": level}})
+    found = await _documents(at, command | {"readConcern": {"level": "linearizable"}})
     return [_with_key(found, {group: value}) for value in values]
 
 

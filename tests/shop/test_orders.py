@@ -114,12 +114,12 @@ class TestGetBasket:
         await orders.settle(decided(event, DECLINED))
         assert orders.next_attempt(await stored(basket)) == 2
 
-    async def test_a_known_basket_is_read_and_then_read_as_it_is_now(self) -> None:
-        """Two finds, and nothing else."""
+    async def test_a_known_basket_takes_one_round_trip(self) -> None:
+        """One find, and nothing else."""
         await new_basket()
         async with counted() as commands:
             await new_basket()
-        assert commands.names == ["find", "find"]
+        assert commands.names == ["find"]
 
 
 class TestOrder:
