@@ -91,12 +91,12 @@ class Decision:
     """The user document after the update, perhaps shown in part."""
 
 
-Emit = Callable[[PaymentDecided], Awaitable[None]]
-"""Emits an event, or raises Unavailable when it is unknown whether it did."""
+Emit = Callable[[PaymentDecided, str | None], Awaitable[None]]
+"""Emits an event, which belongs to a trace, or raises Unavailable when it is unknown whether it did."""
 
 
-async def charge(requested: PaymentRequested, emit: Emit) -> str:
-    """Decide an attempt to pay, tell the decision, and archive what the account has outgrown.
+async def charge(requested: PaymentRequested, emit: Emit, traceparent: str | None) -> str:
+    """Decide an attempt to pay, tell the decision in the trace of its order, and archive what the account has outgrown.
 
     Returns what became of the attempt, for the log: `paid`, `declined` or `older`.
 
@@ -105,7 +105,7 @@ async def charge(requested: PaymentRequested, emit: Emit) -> str:
     decision = await decide(requested)
     if decision.event is None:
         return "older"
-    await emit(decision.event)
+    await emit(decision.event, traceparent)
     await PAID_BASKETS.bound(decision.account)
     return Outcome.Name(decision.event.outcome).lower()
 

@@ -127,27 +127,30 @@ class Ordered:
     event: PaymentRequested | None
     """To emit now; None when the attempt is decided already."""
 
+    traceparent: str | None
+    """The trace that the basket was ordered in, to which the event belongs."""
 
-Emit = Callable[[PaymentRequested], Awaitable[None]]
-"""Emits an event, or raises Unavailable when it is unknown whether it did."""
+
+Emit = Callable[[PaymentRequested, str | None], Awaitable[None]]
+"""Emits an event, which belongs to a trace, or raises Unavailable when it is unknown whether it did."""
 
 
-async def order(request: OrderRequest, emit: Emit) -> Ordered:
-    """Order a basket, and ask for its payment.
+async def order(request: OrderRequest, emit: Emit, traceparent: str | None) -> Ordered:
+    """Order a basket, in this trace, and ask for its payment.
 
     Raises what `place` raises; a failed emission is none of that.
     """
-    ordered = await place(request)
+    ordered = await place(request, traceparent)
     if ordered.event is not None:
         try:
-            await emit(ordered.event)
+            await emit(ordered.event, ordered.traceparent)
         except Unavailable as error:
             # Accepted all the same: the basket is its own outbox, and resend_orders finds it.
             _log.warning("event not published; resend_orders will retry: %s", error)
     return ordered
 
 
-async def place(request: OrderRequest) -> Ordered:
+async def place(request: OrderRequest, traceparent: str | None = None) -> Ordered:
     """Order a basket on its terms, once per attempt; a repetition is answered with what became of the first one.
 
     One round trip: a find-and-update whose conditions are inside, returning the document after it. Its `request` tells
@@ -165,7 +168,7 @@ async def place(request: OrderRequest) -> Ordered:
         return _order_again(stored, request)
 
     return await change.update(
-        _baskets(), {"_id": ObjectId(request.basket), "user": request.user}, _order_it(mine, request), read
+        _baskets(), {"_id": ObjectId(request.basket), "user": request.user}, _order_it(mine, request, traceparent), read
     )
 
 
@@ -173,7 +176,7 @@ def _attempt(request: OrderRequest) -> int | None:
     return request.attempt if request.HasField("attempt") else None
 
 
-def _order_it(mine: ObjectId, request: OrderRequest) -> Pipeline:
+def _order_it(mine: ObjectId, request: OrderRequest, traceparent: str | None) -> Pipeline:
     """When open and, if an attempt was sent, it is the next one: set status, terms, attempt. Else change nothing."""
     # Once for each `mine`: the statement may be executed twice, and the basket declined in between.
     conditions: list[object] = [{"$eq": ["$status", OPEN]}, {"$ne": ["$request", mine]}]
@@ -187,6 +190,7 @@ def _order_it(mine: ObjectId, request: OrderRequest) -> Pipeline:
         "ordered_at": NOW,
         "resend_at": {"$add": [NOW, RESEND_AFTER_MS]},
         "request": mine,
+        "traceparent": traceparent or REMOVE,
         "decided_at": REMOVE,
         "reason": REMOVE,
         "declines": {"$cond": [{"$gt": ["$attempt", 0]}, _with_the_latest_decline(), REMOVE]},
@@ -243,6 +247,7 @@ def _ordered(message: str, stored: Document, *, replayed: bool, attempt: int | N
         response=response,
         replayed=replayed,
         event=payment_requested(stored) if about["outcome"] == PENDING_OUTCOME else None,
+        traceparent=stored.get("traceparent"),
     )
 
 
@@ -388,10 +393,10 @@ async def resend(emit: Emit, until: float) -> str:
     try:
         while time.monotonic() < until:
             with client.deadline():
-                event = await claim_due()
-            if event is None:
+                due = await claim_due()
+            if due is None:
                 return f"resent {resent}"
-            await _emit_claimed(event, emit)
+            await _emit_claimed(due, emit)
             resent += 1
     except (Unavailable, PyMongoError) as error:
         # An outage must not be amplified: the first failure ends the tick, and the next tick is the retry.
@@ -400,17 +405,25 @@ async def resend(emit: Emit, until: float) -> str:
     return f"resent {resent}, more are due"
 
 
-async def _emit_claimed(event: PaymentRequested, emit: Emit) -> None:
+@dataclass(frozen=True)
+class Due:
+    """A basket that is due for a resend: its event, and the trace that it belongs to."""
+
+    event: PaymentRequested
+    traceparent: str | None
+
+
+async def _emit_claimed(due: Due, emit: Emit) -> None:
     try:
-        await emit(event)
+        await emit(due.event, due.traceparent)
     except Unavailable:
         with client.deadline():
-            await due_again(event)
+            await due_again(due.event)
         raise
 
 
-async def claim_due(candidates: int = 20) -> PaymentRequested | None:
-    """Claim the basket that has been due for a resend for longest, and return its event; None when none is due.
+async def claim_due(candidates: int = 20) -> Due | None:
+    """Claim the basket that has been due for a resend for longest, and return it; None when none is due.
 
     One look finds so many `candidates`: when another tick was faster with the first, the next one may be free.
 
@@ -433,7 +446,7 @@ async def claim_due(candidates: int = 20) -> PaymentRequested | None:
                 return_document=ReturnDocument.AFTER,
             )
             if claimed is not None:
-                return payment_requested(claimed)
+                return Due(payment_requested(claimed), claimed.get("traceparent"))
         if len(found) < candidates:
             return None
     return None  # other ticks claim everything first: they resend it

@@ -82,7 +82,17 @@ class AtLeast:
     low: int
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """The longest that a text may be."""
+
+    length: int
+
+
 Count = Annotated[Int64, AtLeast(1)]
+
+Traceparent = Annotated[str, AtMost(55)]
+"""A trace as W3C Trace Context writes it, for looking at alone."""
 
 
 class Terms(TypedDict):
@@ -122,6 +132,7 @@ class Basket(TypedDict):
     request: NotRequired[ObjectId]
     decided_at: NotRequired[datetime]
     reason: NotRequired[str]
+    traceparent: NotRequired[Traceparent]  # where it was ordered; what was ordered without one has none
     declines: NotRequired[list[EarlierDecline]]
 
 
@@ -244,7 +255,10 @@ def validator(shape: Any) -> dict[str, Any]:
     if origin is NotRequired:
         return validator(arguments[0])
     if origin is Annotated:
-        return validator(arguments[0]) | {"minimum": arguments[1].low}
+        bound = (
+            {"minimum": arguments[1].low} if isinstance(arguments[1], AtLeast) else {"maxLength": arguments[1].length}
+        )
+        return validator(arguments[0]) | bound
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is list:

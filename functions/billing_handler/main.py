@@ -15,4 +15,4 @@ from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 @aio.http
 @consumer(PaymentRequested, billing.SERVICE, emits=PaymentDecided)
 async def billing_handler(requested: PaymentRequested, call: Call) -> str:
-    return await billing.charge(requested, call.emit)
+    return await billing.charge(requested, call.emit, call.traceparent)

@@ -16,5 +16,5 @@ from shop.schema.orders_pb2 import OrderRequest, OrderResponse
 @aio.http
 @post(OrderRequest, OrderResponse, emits=PaymentRequested, waits=True)
 async def create_order(request: OrderRequest, call: Call) -> Answer[OrderResponse]:
-    ordered = await orders.order(request, call.emit)
+    ordered = await orders.order(request, call.emit, call.traceparent)
     return Answer(ordered.response, replayed=ordered.replayed, later=lambda: orders.once_decided(request, ordered))

@@ -335,15 +335,15 @@ MUTANTS = (
     _in(
         "shop/orders",
         "what was not emitted waits",
-        "            await due_again(event)\n",
+        "            await due_again(due.event)\n",
         "            pass\n",
         _RESEND,
     ),
     _in(
         "shop/orders",
         "a failure is taken for sent",
-        "            await due_again(event)\n        raise\n",
-        "            await due_again(event)\n",
+        "            await due_again(due.event)\n        raise\n",
+        "            await due_again(due.event)\n",
         _RESEND,
     ),
     _in(
@@ -366,8 +366,8 @@ MUTANTS = (
     _in(
         "shop/orders",
         "a claim may take the whole tick",
-        "            with client.deadline():\n                event = await claim_due()",
-        "            with client.deadline(60):\n                event = await claim_due()",
+        "            with client.deadline():\n                due = await claim_due()",
+        "            with client.deadline(60):\n                due = await claim_due()",
         _RESEND,
     ),
     _in("functions/billing_handler/main", "a charge's label names no event", ", emits=PaymentDecided)", ")", _EVENTS),

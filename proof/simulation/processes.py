@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Any, Protocol, TypeVar
 from unittest import mock
 
@@ -119,6 +120,7 @@ class Instance:
             Settings(array_limits=limits, sink="http://sink.invalid"),
             {open_client: _Client(self.client), Known: known, Sink: _Sink(), Lanes: _Lanes(self)},
             patience=_PATIENCE,
+            random_bits=Random(f"traces of {self.name}").getrandbits,
         )
 
     def begin_again(self) -> None:

@@ -12,8 +12,11 @@ from shop.edge.asgi import Request
 from shop.errors import Code, Malformed
 from shop.messages import Event, check_idempotency_key
 
-Emit = Callable[[Event], Awaitable[None]]
-"""Emits an event; returning means that Kafka has it. Raises Unavailable when that is unknown."""
+Emit = Callable[[Event, str | None], Awaitable[None]]
+"""Emits an event, which belongs to a trace; returning means that Kafka has it.
+
+Raises Unavailable when that is unknown.
+"""
 
 KEY_LETTERS = "idempotencykey"
 
@@ -25,6 +28,9 @@ class Call:
     request: Request
     emit: Emit
     """Emits the event that the function's label names, and no other."""
+
+    traceparent: str | None = None
+    """The trace that belongs to what is done because of it: a request's own, or that of the order behind an event."""
 
     @property
     def idempotency_key(self) -> str | None:
@@ -73,29 +79,29 @@ def _is_misspelt_key(name: bytes) -> bool:
     return name != b"idempotency-key" and bool(difflib.get_close_matches(letters, [KEY_LETTERS], cutoff=0.8))
 
 
-def calls(emits: type[Event] | None) -> Callable[[Request], Call]:
-    """Return what makes the Call of each request to a function that emits such events (None: no events).
+def calls(emits: type[Event] | None) -> Callable[[Request, str | None], Call]:
+    """Return what makes the Call of a request, in a trace, to a function that emits such events (None: no events).
 
     It raises Unavailable, before anything is done, when this process does not know where to emit.
     """
     if emits is None:
-        return lambda request: Call(request, _emits_nothing)
+        return lambda request, traceparent: Call(request, _emits_nothing, traceparent)
     # Here, for the HTTP client behind it is a third of a cold start: only who emits waits for it.
     from shop.emission import emit
 
-    async def emit_it(event: Event) -> None:
+    async def emit_it(event: Event, traceparent: str | None) -> None:
         if not isinstance(event, emits):
             raise TypeError(f"the label says {_name(emits)}, not {_name(type(event))}")
-        await emit.emit(event)
+        await emit.emit(event, traceparent)
 
-    def call(request: Request) -> Call:
+    def call(request: Request, traceparent: str | None) -> Call:
         emit.check()
-        return Call(request, emit_it)
+        return Call(request, emit_it, traceparent)
 
     return call
 
 
-async def _emits_nothing(event: Event) -> None:
+async def _emits_nothing(event: Event, _: str | None) -> None:
     raise TypeError(f"the label names no event, but {_name(type(event))} is emitted")
 
 

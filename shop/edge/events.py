@@ -15,6 +15,7 @@ from shop.edge.call import Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.errors import Code, Contradiction, Impossible, Malformed, Rejected, Unavailable
 from shop.messages import SOURCES, Event, event_id, from_bytes, rfc3339
+from shop.process import trace
 from shop.store.readiness import Epoch
 
 E = TypeVar("E", bound=Event)
@@ -35,7 +36,7 @@ def consumer(
             handling.key = attributes.get("id", "-")
             event = _message(kind, attributes, data)
             _check_epoch(event, epoch)
-            handling.outcome = await decide(event, call(request))
+            handling.outcome = await decide(event, call(request, trace.read(attributes.get("traceparent"))))
             return Response()
 
         return function(decide, label, _EDGE, work)
@@ -55,7 +56,7 @@ def tick(
     def decorate(work_on: Callable[[Call], Awaitable[str]]) -> Function:
         async def work(request: Request, _: bytes, __: Epoch, handling: Handling) -> Response:
             handling.key = request.header(b"ce-id") or "-"
-            handling.outcome = await work_on(call(request))
+            handling.outcome = await work_on(call(request, None))
             return Response()
 
         return function(work_on, label, _EDGE, work, deadline_s=deadline_s, mongo_s=deadline_s)
@@ -69,6 +70,7 @@ _ATTRIBUTES = {
     "source": b"ce-source",
     "type": b"ce-type",
     "datacontenttype": b"content-type",
+    "traceparent": b"ce-traceparent",
 }
 """The attributes that are looked at, and the header of each in binary mode."""
 

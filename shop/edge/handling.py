@@ -7,7 +7,6 @@ longer; a function is healthy while MongoDB is down; whatever a function raises 
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from starlette import requests, responses
 from shop.edge.asgi import App, Receive, Request, Response, Scope, Send, in_text
 from shop.edge.origins import opened
 from shop.errors import Code, Malformed, Rejected, TooLarge, Unavailable
-from shop.process import context, log, process
+from shop.process import context, log, process, trace
 from shop.store import client, readiness
 
 MAX_BODY = 64 * 1024
@@ -37,8 +36,6 @@ HEALTH_S = 0.5
 """The longest a health check looks for missing indexes: a probe waits for 1 s."""
 
 _log = logging.getLogger(__name__)
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass
@@ -111,6 +108,9 @@ class Edge:
     not_allowed: Callable[[Request], Response]
     """Words the answer to another method."""
 
+    begins: bool = False
+    """Whether a trace begins here, and the answer tells which: at the function that a client's request enters."""
+
 
 def function(
     named: Callable[..., object],
@@ -130,7 +130,8 @@ def function(
         if request.path == "/healthz":
             return await _health(label.service, request.method)
         handling, detail, code, level = Handling(), "", "", logging.INFO
-        context.traceparent.set(_traceparent(request))
+        traceparent = _traceparent(request, begins=edge.begins)
+        context.traceparent.set(traceparent)
         try:
             if request.method == method or (heads and request.method == "HEAD"):
                 limit, now = process.current().limit, asyncio.get_running_loop().time
@@ -156,6 +157,8 @@ def function(
             level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
         duration_s = time.monotonic() - handling.started
         log.handled(handling.key, handling.outcome, duration_s, level=level, code=code, detail=detail)
+        if edge.begins and traceparent is not None:
+            response.raw_headers.append((b"traceparent", traceparent.encode()))
         return response
 
     answered = opened(answer, origins, edge.allows) if origins and "OPTIONS" in edge.allows else answer
@@ -199,9 +202,19 @@ def _sort(error: Exception, handling: Handling) -> Rejected | Unavailable | None
     return None
 
 
-def _traceparent(request: Request) -> str | None:
-    value = request.header(b"traceparent") or request.header(b"ce-traceparent") or ""
-    return value if _TRACEPARENT.fullmatch(value) else None
+def _traceparent(request: Request, *, begins: bool) -> str | None:
+    """Return the trace that a message is handled in: what an event says goes before what its last hop says."""
+    first = request.first
+    if not begins and b"ce-traceparent" in first and (sent := trace.read(request.header(b"ce-traceparent"))):
+        return sent
+    # One that is sent twice is none, for nobody knows which.
+    if (
+        b"traceparent" in first
+        and len(headers := request.headers(b"traceparent")) == 1
+        and (sent := trace.read(headers[0]))
+    ):
+        return sent
+    return trace.begin(process.current().random_bits) if begins else None
 
 
 async def _read_body(request: Request) -> bytes:

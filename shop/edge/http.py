@@ -21,6 +21,7 @@ from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.edge.wait import WAIT, Wait, asked_wait
 from shop.errors import Code, Malformed, Rejected, Unavailable
 from shop.messages import Event, from_json, is_text, refuse_unknown, service, shown, to_json
+from shop.process import context
 from shop.store.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
@@ -80,7 +81,7 @@ def _endpoint(
             fields = _fields(kind, method, query, body, parameters=(WAIT,) if waits else ())
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
             wait = asked_wait(request.headers(b"prefer"), query) if waits else None
-            answer = await answer_it(from_json(kind, fields), call(request))
+            answer = await answer_it(from_json(kind, fields), call(request, context.traceparent.get()))
             if not isinstance(answer, Answer):
                 answer = Answer(answer)
             if answer.replayed:
@@ -93,7 +94,7 @@ def _endpoint(
             text = f"method {request.method} is not allowed; use {method}"
             return _error(request, Code.METHOD_NOT_ALLOWED, text, {"Allow": ", ".join(allows)})
 
-        return function(answer_it, label, Edge(allows, _refuse, not_allowed), work)
+        return function(answer_it, label, Edge(allows, _refuse, not_allowed, begins=True), work)
 
     return decorate
 

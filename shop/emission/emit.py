@@ -1,7 +1,8 @@
 """Emit events as CloudEvents in binary mode, built from stored state alone.
 
-Promise: every emission of one effect in one epoch is the same byte for byte, `traceparent` apart, so whoever takes two
-of them has taken one.
+Promise: every emission of one effect in one epoch is the same byte for byte, so whoever takes two of them has taken
+one. The trace is a part of that: it is the order's, whoever emits again. Only the HTTP header `traceparent`, which is
+no attribute of the event and changes on each hop, says who sent it.
 """
 
 import copy
@@ -22,15 +23,15 @@ def check() -> None:
         raise Unavailable(Code.SINK_MISSING, "K_SINK is not set; apply this function's SinkBinding")
 
 
-async def emit(event: Event) -> None:
-    """Emit an event; returning means that Kafka has it.
+async def emit(event: Event, traceparent: str | None = None) -> None:
+    """Emit an event of an order that was made in this trace; returning means that Kafka has it.
 
     Raises Unavailable when that is unknown, after `sink.TIMEOUT_S` at the latest: emit it again, later.
     """
-    await sink.send(_headers(event), _data(event))
+    await sink.send(_headers(event, traceparent), _data(event))
 
 
-def _headers(event: Event) -> dict[str, str]:
+def _headers(event: Event, traceparent: str | None) -> dict[str, str]:
     headers = {
         "content-type": "application/protobuf",
         "ce-specversion": "1.0",
@@ -41,8 +42,8 @@ def _headers(event: Event) -> dict[str, str]:
         "ce-time": rfc3339(happened_at(event)),
         "ce-partitionkey": quote(event.user, safe=""),  # attributes are ASCII, customers are not
     }
-    if trace := context.traceparent.get():
-        headers["traceparent"] = headers["ce-traceparent"] = trace
+    if traceparent is not None:
+        headers["traceparent"] = headers["ce-traceparent"] = traceparent
     return headers | {f"ce-{name}": value for name, value in process.current().settings.event_overrides.items()}
 
 

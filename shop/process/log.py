@@ -6,7 +6,7 @@ import sys
 import time
 from functools import lru_cache
 
-from shop.process import process
+from shop.process import context, process, trace
 
 MAX_TEXT = 512
 """What is logged of a key or detail: enough for any of ours, and a refused body cannot fill the log."""
@@ -26,8 +26,10 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        if (traceparent := context.traceparent.get()) is not None:
+            line["trace_id"], line["span_id"] = trace.trace_of(traceparent), trace.span_of(traceparent)
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)
         # A customer's text may hold a surrogate, which no encoding takes: the line would be lost.
         return _encode(line).encode("utf-8", "backslashreplace").decode()
 

@@ -5,6 +5,7 @@ settings or with stand-ins, and nothing is patched.
 """
 
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,15 +21,21 @@ class Process:
     """One process: what it was told, and what it opened."""
 
     def __init__(
-        self, settings: Settings, given: Mapping[Callable[[], Any], Any] | None = None, *, patience: float = 1.0
+        self,
+        settings: Settings,
+        given: Mapping[Callable[[], Any], Any] | None = None,
+        *,
+        patience: float = 1.0,
+        random_bits: Callable[[int], int] = random.getrandbits,
     ) -> None:
         """Begin with settings.
 
         What is `given` for a call stands in for what the call would open; whoever gave it closes it. `patience` is how
         many times as long everything may take as the code says: more than 1 where waiting takes no simulated time, less
-        where a test waits for a time-out.
+        where a test waits for a time-out. `random_bits` makes the ids of traces.
         """
         self.settings = settings
+        self.random_bits = random_bits
         self._patience = patience
         self._given = dict(given or {})
         self._opened: dict[Callable[[], Any], Any] = {}

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from bson import ObjectId
 
+from shop.process import trace
+from shop.store.client import collection
 from tests.functions.conftest import Client
 from tests.support.asgi import call
 
@@ -151,11 +154,15 @@ async def test_without_a_place_to_emit_to_nothing_is_ordered(client: Client, con
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
+OTHER_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 async def test_the_trace_of_an_order_goes_on_with_its_events(client: Client) -> None:
-    """From the request to the payment, and from there to the decision."""
+    """From the request to the payment, and from there to the decision; the client is told, too."""
     await client.user(balance=100)
     basket = await client.basket()
-    await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=TRACE)
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=TRACE)
+    assert answer.headers["traceparent"] == TRACE
     (requested,) = client.sink.received
     assert requested.header("traceparent") == requested.header("ce-traceparent") == TRACE
     assert (await call("billing_handler", headers=requested.headers, body=requested.body)).status == 200
@@ -163,12 +170,66 @@ async def test_the_trace_of_an_order_goes_on_with_its_events(client: Client) -> 
     assert decided.header("traceparent") == decided.header("ce-traceparent") == TRACE
 
 
-@pytest.mark.parametrize("traceparent", ["", "x", TRACE.upper(), TRACE + "-x", TRACE + "\t", "ü" * 55])
-async def test_what_is_no_trace_is_not_passed_on(client: Client, traceparent: str) -> None:
-    """Nor is that of the request before it."""
+async def test_what_is_emitted_again_belongs_to_the_trace_of_its_order(client: Client) -> None:
+    """Whoever repeats it, in whatever trace, and whatever KafkaSink made of the header: it is the same event."""
     await client.user(balance=100)
     basket = await client.basket()
-    for trace in (TRACE, traceparent):
-        await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=trace)
-    assert client.sink.received[0].header("traceparent") == TRACE
-    assert client.sink.received[1].header("traceparent") is client.sink.received[1].header("ce-traceparent") is None
+    for its in (TRACE, OTHER_TRACE):
+        await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=its)
+    first, again = client.sink.received
+    assert first == again
+    for traceparent in (TRACE, OTHER_TRACE, ""):
+        headers = [(name, value) for name, value in first.headers if name != "traceparent"]
+        await call("billing_handler", headers=[*headers, ("traceparent", traceparent)], body=first.body)
+    decided = client.sink.received[2:]
+    assert decided == [decided[0]] * 3
+    assert decided[0].header("ce-traceparent") == TRACE
+
+
+async def test_each_attempt_has_the_trace_that_ordered_it(client: Client) -> None:
+    """A decline is the end of its trace."""
+    await client.user(balance=1)
+    for its in (TRACE, OTHER_TRACE):
+        await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": await client.basket()}, traceparent=its)
+        assert client.sink.received[0].header("ce-traceparent") == its
+        await client.deliver()
+
+
+async def test_a_basket_that_was_ordered_without_a_trace_has_none(client: Client) -> None:
+    """What an older release ordered is emitted again as it was: it has no trace, whoever asks."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket})
+    await collection("orders", "baskets").update_one({"_id": ObjectId(basket)}, {"$unset": {"traceparent": ""}})
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=TRACE)
+    assert answer.headers["traceparent"] == TRACE
+    _, again = client.sink.received
+    assert again.header("traceparent") is again.header("ce-traceparent") is None
+    assert (await call("billing_handler", headers=again.headers, body=again.body)).status == 200
+    assert client.sink.received[2].header("ce-traceparent") is None
+
+
+NO_TRACES = ["", "x", TRACE.upper(), TRACE + "-x", TRACE + "\t", "ü" * 55, "ff" + TRACE[2:], "0" * 1000]
+
+
+@pytest.mark.parametrize("traceparent", NO_TRACES)
+async def test_what_is_no_trace_is_as_if_it_were_not_sent(client: Client, traceparent: str) -> None:
+    """A trace begins here, and nothing is refused."""
+    await client.user(balance=100)
+    basket = await client.basket()
+    answer = await client.post("/Order", {"user": "Pavel", "sum": 10, "basket": basket}, traceparent=traceparent)
+    begun = client.sink.received[0].header("ce-traceparent")
+    assert answer.status == 200
+    assert begun == answer.headers["traceparent"] == trace.read(begun)
+    assert begun not in (TRACE, OTHER_TRACE)
+
+
+@pytest.mark.parametrize("traceparent", NO_TRACES)
+async def test_an_event_with_what_is_no_trace_is_decided(client: Client, traceparent: str) -> None:
+    """And what it is decided is told without one."""
+    await client.user(balance=100)
+    event = (await client.ordered())["PaymentRequested"]
+    headers = [(name, traceparent if name == "ce-traceparent" else value) for name, value in event.headers]
+    assert (await call("billing_handler", headers=headers, body=event.body)).status == 200
+    assert client.sink.received[0].header("ce-traceparent") is None
+    assert await client.balance() == 90

@@ -127,7 +127,7 @@ async def test_21_what_was_settled_meanwhile_is_not_made_due_again(client: Clien
     assert await resend_at() == later
 
 
-async def emit(event: PaymentRequested) -> None:
+async def emit(event: PaymentRequested, _: str | None) -> None:
     """Emit nothing, and say that it went well."""
 
 
@@ -137,7 +137,7 @@ async def test_a_tick_stops_when_its_time_is_over(client: Client) -> None:
         await ordered(client, f"user {number}")
     until, resent = time.monotonic() + 1, list[str]()
 
-    async def emit_slowly(event: PaymentRequested) -> None:
+    async def emit_slowly(event: PaymentRequested, _: str | None) -> None:
         resent.append(event.user)
         await asyncio.sleep(until - time.monotonic())
 
@@ -157,7 +157,7 @@ async def test_each_claim_has_a_deadline_of_its_own(client: Client) -> None:
     """A tick works longer than MongoDB may take for one request; no claim does."""
     await ordered(client)
 
-    async def fail(event: PaymentRequested) -> None:
+    async def fail(event: PaymentRequested, _: str | None) -> None:
         raise Unavailable(Code.SINK_UNAVAILABLE, "the sink is down")
 
     async with counted() as commands:

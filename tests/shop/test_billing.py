@@ -52,10 +52,10 @@ async def charge(event: PaymentRequested) -> PaymentDecided | None:
     """Handle an event as the function does, and return what it told."""
     told: list[PaymentDecided] = []
 
-    async def emit(decided: PaymentDecided) -> None:
+    async def emit(decided: PaymentDecided, _: str | None) -> None:
         told.append(decided)
 
-    said = await billing.charge(event, emit)
+    said = await billing.charge(event, emit, None)
     assert said == (Outcome.Name(told[0].outcome).lower() if told else "older")
     return told[0] if told else None
 

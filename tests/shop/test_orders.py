@@ -146,7 +146,7 @@ class TestOrder:
         """Its reply was lost; meanwhile the order was declined, and this is no new one."""
         basket = await new_basket()
         request = OrderRequest(user="Pavel", basket=basket, sum=10)
-        again = orders._order_it(ObjectId(), request)
+        again = orders._order_it(ObjectId(), request, None)
         key = {"_id": ObjectId(basket), "user": "Pavel"}
         await collection("orders", "baskets").update_one(key, again)
         event = orders.payment_requested(await stored(basket))
@@ -385,7 +385,7 @@ class TestResend:
         claims = await asyncio.gather(orders.claim_due(), orders.claim_due())
         assert sorted(claim is None for claim in claims) == [False, True]
         claimed = next(claim for claim in claims if claim is not None)
-        assert claimed.SerializeToString() == event.SerializeToString()
+        assert claimed.event.SerializeToString() == event.SerializeToString()
         assert (await stored(basket))["ordered_at"] == document["ordered_at"]
 
     @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ class TestResend:
                 {"_id": ObjectId(basket)}, {"$set": {"ordered_at": at, "resend_at": at}}
             )
         claimed = [await orders.claim_due() for _ in range(6)]
-        assert [claim and claim.basket for claim in claimed] == [*(event.basket for event in events), None]
+        assert [claim and claim.event.basket for claim in claimed] == [*(event.basket for event in events), None]
 
     async def test_ticks_at_once_claim_each_due_basket_once_and_leave_none(self) -> None:
         """However many look at the same first one: who comes too late for it takes another."""
@@ -419,7 +419,7 @@ class TestResend:
             await order(basket, user=f"user {number}")
             await age(basket, 100 + number)
         claimed = await asyncio.gather(*(orders.claim_due() for _ in range(32)))
-        assert sorted(event.user for event in claimed if event) == sorted(f"user {number}" for number in range(30))
+        assert sorted(due.event.user for due in claimed if due) == sorted(f"user {number}" for number in range(30))
 
     async def test_a_claim_that_came_too_late_for_all_it_found_looks_again(self) -> None:
         """All see the same one first; nobody goes away while there is another."""
@@ -428,7 +428,7 @@ class TestResend:
             await order(basket, user=f"user {number}")
             await age(basket, 100 + number)
         claimed = await asyncio.gather(*(orders.claim_due(candidates=1) for _ in range(4)))
-        assert sorted(event.user for event in claimed if event) == [f"user {number}" for number in range(4)]
+        assert sorted(due.event.user for due in claimed if due) == [f"user {number}" for number in range(4)]
 
     @pytest.mark.parametrize("make", [declined_basket, paid_basket])
     async def test_what_is_settled_is_never_resent(self, make) -> None:

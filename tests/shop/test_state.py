@@ -40,7 +40,15 @@ DECLINE = {
 }
 
 ADDED: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {
-    "orders.baskets": [((), {"declines": {"bsonType": "array", "items": DECLINE}})],
+    "orders.baskets": [
+        (
+            (),
+            {
+                "traceparent": {"bsonType": "string", "maxLength": 55},
+                "declines": {"bsonType": "array", "items": DECLINE},
+            },
+        )
+    ],
     "billing.users": [
         (("paid_baskets", "items"), {"epoch": COUNT}),
         (("declined",), {"epoch": COUNT}),

@@ -66,7 +66,7 @@ from shop.schema.orders_pb2 import GetOrderRequest, GetOrderResponse, OrderReque
 RIGHT = """
 @post(OrderRequest, OrderResponse, emits=PaymentRequested)
 async def order(request: OrderRequest, call: Call) -> Answer[OrderResponse]:
-    ordered = await orders.order(request, call.emit)
+    ordered = await orders.order(request, call.emit, call.traceparent)
     return Answer(ordered.response, replayed=ordered.replayed)
 """
 
@@ -114,7 +114,7 @@ async def show(decided: PaymentDecided, _: Call) -> None:
     "an event's decision that is asked for another": """
 @consumer(PaymentDecided, billing.SERVICE, emits=PaymentDecided)
 async def show(decided: PaymentDecided, call: Call) -> str:
-    return await billing.charge(decided, call.emit)
+    return await billing.charge(decided, call.emit, call.traceparent)
 """,
     "a tick that takes an event": """
 @tick(orders.SERVICE, deadline_s=1)
@@ -148,4 +148,4 @@ async def test_what_the_label_does_not_name_is_not_emitted(configure: Callable[.
     request = Request({"type": "http", "headers": []}, never)
     for emits in (None, events_pb2.PaymentDecided):
         with pytest.raises(TypeError, match="PaymentRequested"):
-            await calls(emits)(request).emit(events_pb2.PaymentRequested())
+            await calls(emits)(request, None).emit(events_pb2.PaymentRequested(), None)

@@ -17,6 +17,7 @@ from shop.process.settings import Settings
 from shop.schema.events_pb2 import DECLINED, PaymentDecided, PaymentRequested
 from tests.support.sink import CLOSE, HANG, Sink
 
+OTHER_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BASKET = "66f0c1d2e3a4b5c6d7e8f901"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -80,13 +81,13 @@ async def test_a_decision_says_billing_and_its_own_time(sink: Sink) -> None:
 
 
 async def test_emissions_of_one_effect_are_equal_byte_for_byte(sink: Sink) -> None:
-    """Whoever took two has taken one; only the trace tells them apart."""
+    """Whoever took two has taken one; the trace is a part of it."""
     await emit.emit(requested())
     await emit.emit(PaymentRequested.FromString(requested().SerializeToString()))
     first, second = sink.received
     assert first == second
-    context.traceparent.set(TRACE)
-    await emit.emit(requested())
+    context.traceparent.set(OTHER_TRACE)
+    await emit.emit(requested(), TRACE)
     trace = [("traceparent", TRACE), ("ce-traceparent", TRACE)]
     assert sorted(sink.received[2].headers) == sorted([*first.headers, *trace])
     assert sink.received[2].body == first.body

@@ -110,7 +110,7 @@ async def test_what_is_ordered_is_asked_for_at_once() -> None:
     after = await collection("orders", "baskets").find().sort("_id").to_list()
     assert [{**basket, "resend_at": None} for basket in after] == [{**basket, "resend_at": None} for basket in before]
     claimed = [await orders.claim_due() for _ in range(3)]
-    assert sorted(event.basket for event in claimed if event) == sorted(map(str, ordered))
+    assert sorted(due.event.basket for due in claimed if due) == sorted(map(str, ordered))
 
 
 @pytest.mark.parametrize("service", SERVICES)
