@@ -383,7 +383,7 @@ MUTANTS = (
     _in(
         "shop/billing",
         "a decision is not told",
-        "    await emit(decision.event)\n",
+        "    await emit(decision.event, traceparent)\n",
         "",
         _CREATE_ORDER,
     ),
