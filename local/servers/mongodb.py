@@ -33,10 +33,13 @@ def uri(port: int) -> str:
 class Mongod(Server):
     """One mongod on 127.0.0.1 with its data in a folder, which a later start finds again, on any port.
 
-    With `fail_points` it lets tests make its commands fail, by `configureFailPoint`.
+    With `fail_points` it lets tests make its commands fail, by `configureFailPoint`. With a `key_file` it asks who
+    somebody is; the first user is made from this machine, where nobody is asked before.
     """
 
-    def __init__(self, folder: Path, port: int, log_file: Path, *, fail_points: bool = False) -> None:
+    def __init__(
+        self, folder: Path, port: int, log_file: Path, *, fail_points: bool = False, key_file: Path | None = None
+    ) -> None:
         self._folder = folder
         self._port = port
         self.uri = uri(port)
@@ -48,6 +51,7 @@ class Mongod(Server):
             # ms. With no other member a linearizable read waits for it; each time it costs 0.1 ms of CPU, also idle.
             *("--journalCommitInterval", "5"),
             *(("--setParameter", "enableTestCommands=1") if fail_points else ()),
+            *(("--keyFile", key_file) if key_file is not None else ()),
         ]
         super().__init__(command, log_file, ready=lambda: answers(port))
 

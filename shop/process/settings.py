@@ -49,6 +49,9 @@ class Settings:
     databases: Mapping[str, str] = field(default_factory=lambda: {service: service for service in SERVICES})
     """The database of each service; `ORDERS_DATABASE` and its like rename one."""
 
+    mongodb_passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The passwords of the users that setup makes: `ORDERS_MONGODB_PASSWORD` and its like, and that of `audit`."""
+
     array_limits: ArrayLimits = ArrayLimits()
     """The bound of `paid_baskets` and `deposits`."""
 
@@ -82,6 +85,11 @@ class Settings:
             },
             databases={
                 service: reading.value(f"{service.upper()}_DATABASE", _database, service) for service in SERVICES
+            },
+            mongodb_passwords={
+                user: password
+                for user in (*SERVICES, "audit")
+                if (password := reading.value(f"{user.upper()}_MONGODB_PASSWORD", _password, ""))
             },
             array_limits=ArrayLimits(
                 limit=reading.value("ARRAY_LIMIT", _whole_number(1, 1000), ArrayLimits.limit),
@@ -146,6 +154,13 @@ def _mongodb_uri(text: str) -> str:
 def _database(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
         raise ValueError(f"must be a database name of 1 to 63 letters, digits, _ and -; it is {text!r}")
+    return text
+
+
+def _password(text: str) -> str:
+    if not text.isprintable():
+        # Without the password. A file ends with a line break, and so does a Secret that was made of one.
+        raise ValueError("must be printable characters; does it end with a line break?")
     return text
 
 

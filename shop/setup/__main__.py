@@ -8,9 +8,10 @@ import sys
 from pymongo.errors import PyMongoError
 
 from shop.process import process
-from shop.setup import NotSetUp, mend, restored, setup, shard
+from shop.setup import NotSetUp, make_users, mend, restored, setup, shard
 from shop.setup.restoring import NotRestored
 from shop.setup.sharding import NotSharded
+from shop.setup.users import lacking_passwords
 from shop.state import SERVICES
 
 _HELP = """\
@@ -19,6 +20,9 @@ deployed, and with each new version; it is safe to re-run, also while functions 
 
 MONGODB_URI names the MongoDB of all three databases; ORDERS_MONGODB_URI, BILLING_MONGODB_URI and NOTIFY_MONGODB_URI
 name one each. ORDERS_DATABASE, BILLING_DATABASE and NOTIFY_DATABASE rename the databases.
+
+With --users, ORDERS_MONGODB_PASSWORD, BILLING_MONGODB_PASSWORD, NOTIFY_MONGODB_PASSWORD and AUDIT_MONGODB_PASSWORD hold
+the users' passwords.
 """
 
 
@@ -46,6 +50,12 @@ def main() -> None:
     verbs.add_argument(
         "--shard", action="store_true", help="set up, then shard each collection by user; MongoDB must be a mongos"
     )
+    verbs.add_argument(
+        "--users",
+        action="store_true",
+        help="set up, then make in each database the user of its service, who may do what its functions do, and audit, "
+        "who reads; run it again to change a password",
+    )
     arguments = parser.parse_args()
     services = tuple(arguments.services) or SERVICES
     if unknown := sorted(set(services) - set(SERVICES)):
@@ -53,6 +63,8 @@ def main() -> None:
     if arguments.restored and set(services) != set(SERVICES):
         parser.error("--restored is for all three databases; name no service")
     process.start()
+    if arguments.users and (lacking := lacking_passwords(services)):
+        parser.error(f"--users needs passwords; set {', '.join(lacking)} in the environment")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         asyncio.run(_run(arguments, services))
@@ -74,6 +86,8 @@ async def _run(arguments: argparse.Namespace, services: tuple[str, ...]) -> None
         raise
     if arguments.shard:
         await shard(services)
+    if arguments.users:
+        await make_users(services)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -15,6 +16,8 @@ from shop.store.client import Document
 
 APPLICATION = "shop.setup"
 """The name of these connections at MongoDB; those of a function have its name."""
+
+_AUTHENTICATION_FAILED = 18
 
 
 Connect = Callable[[str], AsyncMongoClient[Document]]
@@ -45,6 +48,25 @@ class Databases:
     def client(self, service: str) -> AsyncMongoClient[Document]:
         """Return the client of a service's MongoDB; services at one URI share it."""
         return self._clients[self._uris[service]]
+
+    async def takes(self, service: str, user: str, password: str) -> bool:
+        """Tell whether a user of a service's database can log in with a password."""
+        name = process.current().settings.databases[service]
+        async with AsyncMongoClient[Document](
+            self._uris[service],
+            appname=APPLICATION,
+            username=user,
+            password=password,
+            authSource=name,
+            authMechanism="SCRAM-SHA-256",
+        ) as client:
+            try:
+                await client[name].command("ping")
+            except OperationFailure as error:
+                if error.code == _AUTHENTICATION_FAILED:
+                    return False
+                raise
+        return True
 
     def __getitem__(self, service: str) -> AsyncDatabase[Document]:
         """Return a service's database; majority and journal are set, whatever the URI says."""

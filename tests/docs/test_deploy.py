@@ -1,14 +1,20 @@
 """The commands of docs/deploy.md, as far as they need no cluster: what they name is there, builds, and is clean."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from pymongo.uri_parser import parse_uri
 
 from shop.doctor.reading import Document
+from shop.process.settings import Settings
+from shop.setup.users import AUDIT, password_variable
+from shop.state import SERVICES
 from tests.knative.test_kustomize import secrets_asked_for
 from tests.support.functions import FUNCTIONS
 from tests.support.kustomize import COMPONENTS, OVERLAYS, overlay
@@ -51,15 +57,47 @@ def test_the_doctor_is_run_as_it_says() -> None:
         assert done.returncode == 0, done.stdout
 
 
-def test_every_secret_that_production_asks_for_is_made() -> None:
-    """And no other one, with the keys that are asked for."""
-    made = set(named(r"kubectl create secret generic ([a-z-]+) -n shop"))
+RECORDING = """#!/bin/sh
+printf '%s\\n' "$@" > "$CALLS/$(ls "$CALLS" | wc -l)"
+"""
+
+
+def test_every_secret_that_production_asks_for_is_made(tmp_path: Path) -> None:
+    """And no other one, with its keys: the commands are run, with a kubectl that writes them down."""
+    (block,) = (block for block in BLOCKS if "kubectl create namespace shop" in block)
+    (tmp_path / "kubectl").write_text(RECORDING)
+    (tmp_path / "kubectl").chmod(0o755)
+    (tmp_path / "calls").mkdir()
+    told = {"CALLS": str(tmp_path / "calls"), "SETUP_MONGODB_URI": "mongodb://setup:x@h", "KAFKA_PASSWORD": "x"}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["sh", "-euc", block], env={"PATH": path, **told}, timeout=60, check=True)
+    calls = [(tmp_path / "calls" / str(number)).read_text().splitlines() for number in range(8)]
+    made = {call[3]: literals(call) for call in calls if call[:3] == ["create", "secret", "generic"]}
     asked = {name for document in overlay(PRODUCTION) for name in secrets_asked_for(document.content)}
-    assert made == asked
+    assert set(made) == asked
     assert not [document for document in overlay(PRODUCTION) if document.kind == "Secret"]
-    (kafka,) = (command for command in COMMANDS if "generic kafka " in command)
-    keys = set(re.findall(r"--from-literal=([\w.]+)=|--from-file=(\S+)", kafka))
-    assert {first or second for first, second in keys} == {"protocol", "sasl.mechanism", "user", "password", "ca.crt"}
+    assert set(made["kafka"]) == {"protocol", "sasl.mechanism", "user", "password", "ca.crt"}
+    audit = made["verify-mongodb"].pop(password_variable(AUDIT))
+    for service in SERVICES:
+        function = Settings.read({"MONGODB_URI": made[f"{service}-mongodb"]["uri"]}).mongodb_uri
+        password = made[f"{service}-mongodb"]["password"]
+        assert who(function) == (service, password, service)
+        assert who(made["verify-mongodb"][f"{service.upper()}_MONGODB_URI"]) == (AUDIT, audit, service)
+    passwords = {audit, *(made[f"{service}-mongodb"]["password"] for service in SERVICES)}
+    assert len(passwords) == 4
+    assert min(len(password) for password in passwords) > 20
+
+
+def literals(call: list[str]) -> dict[str, str]:
+    """Return what a Secret is made of, by its keys."""
+    pairs = [argument.partition("=")[2].partition("=") for argument in call if argument.startswith("--from-")]
+    return {key: value for key, _, value in pairs}
+
+
+def who(uri: str) -> tuple[str, str, str]:
+    """Return the user of a URI, the password, and the database that knows them."""
+    parsed = parse_uri(uri)
+    return parsed["username"], parsed["password"], parsed["options"]["authSource"]
 
 
 def test_what_is_waited_for_or_deleted_is_there() -> None:

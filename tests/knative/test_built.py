@@ -10,7 +10,7 @@ import pytest
 
 from shop.doctor.reading import Document
 from tests.knative.structure import SCHEMAS, errors
-from tests.support.kustomize import COMPONENTS, OVERLAYS, built, overlay
+from tests.support.kustomize import COMPONENTS, OVERLAYS, alone, built, overlay
 from tests.support.manifests import KNATIVE
 
 KEPT = {file.stem for file in SCHEMAS.glob("*.yaml")}
@@ -36,7 +36,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
 
 def whole(tmp_path: Path, component: Path) -> list[Document]:
     """Build the base with one component."""
-    return built(tmp_path, [KNATIVE / "base"], components=[component])
+    return built(tmp_path, [KNATIVE / "base"], components=alone(component))
 
 
 def misfits(document: Document) -> Iterator[str]:

@@ -13,8 +13,10 @@ import yaml
 from shop.doctor.reading import Document
 from shop.doctor.shop import Shop, Topic
 from shop.messages import TOPICS
+from shop.setup.users import AUDIT, password_variable
+from shop.state import SERVICES
 from tests.support.functions import FUNCTIONS
-from tests.support.kustomize import COMPONENTS, OVERLAYS, built, one, overlay
+from tests.support.kustomize import COMPONENTS, OVERLAYS, alone, built, one, overlay
 from tests.support.manifests import KNATIVE, ROOT
 
 Size = tuple[int | None, int | None, dict[str, str]]
@@ -22,7 +24,7 @@ Size = tuple[int | None, int | None, dict[str, str]]
 
 def component(tmp_path: Path, name: str) -> list[Document]:
     """Build the base with one component."""
-    return built(tmp_path, [KNATIVE / "base"], components=[KNATIVE / "components" / name])
+    return built(tmp_path, [KNATIVE / "base"], components=alone(KNATIVE / "components" / name))
 
 
 def sizes(topics: list[Topic]) -> dict[str, Size]:
@@ -112,6 +114,18 @@ def test_setup_runs_the_image_of_the_functions_and_verify_another(tmp_path: Path
     assert (verify["image"], verify["command"]) == (f"dev.local/orders:{version}", ["orders", "verify", "--json"])
     assert cron["backoffLimit"] == 0
     assert "typer" not in (ROOT / "requirements" / "functions.txt").read_text()
+
+
+def test_users_has_setup_make_a_user_a_service_with_the_password_of_its_secret(tmp_path: Path) -> None:
+    """Each variable that setup asks for, from the Secret that holds the URI of that user; nothing in the arguments."""
+    (container,) = one(component(tmp_path, "users"), "Job", "setup").spec["template"]["spec"]["containers"]
+    assert (container["command"], container["args"]) == (["python3", "-m", "shop.setup"], ["--users"])
+    secrets = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"]}
+    assert secrets == {
+        **{password_variable(each): {"name": f"{each}-mongodb", "key": "password"} for each in SERVICES},
+        password_variable(AUDIT): {"name": "verify-mongodb", "key": password_variable(AUDIT)},
+    }
+    assert container["envFrom"] == [{"secretRef": {"name": "setup-mongodb"}}]
 
 
 # --- kafka-sasl-tls --------------------------------------------------------------------------------------------------

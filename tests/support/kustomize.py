@@ -14,6 +14,14 @@ from tests.support.manifests import KNATIVE
 COMPONENTS = sorted(file.parent for file in KNATIVE.glob("components/*/kustomization.yaml"))
 OVERLAYS = sorted(file.parent for file in KNATIVE.glob("overlays/*/kustomization.yaml"))
 
+CHANGES = {"users": "setup"}
+"""The components that change another one, which an overlay lists before: kustomize refuses them alone."""
+
+
+def alone(component: Path) -> list[Path]:
+    """Return what an overlay lists in order to have one component."""
+    return [component.parent / CHANGES[component.name], component] if component.name in CHANGES else [component]
+
 
 def built(tmp_path: Path, resources: list[Path], **fields: Any) -> list[Document]:
     """Build an overlay of these folders with these fields, paths in them made relative to it."""

@@ -26,7 +26,10 @@ FREE_READS = {
 
 _READS = {"find", "aggregate"}
 
-_NO_STATEMENT = {"hello", "ping", "endSessions", "killCursors", "getMore", "listIndexes"}
+_NO_STATEMENT = {
+    *("hello", "ping", "saslStart", "saslContinue", "endSessions"),
+    *("killCursors", "getMore", "listIndexes"),
+}
 
 
 SENT: dict[str, set[str]] = {}
