@@ -11,6 +11,7 @@ _MENDING = "tests/shop/setup/test_mending.py"
 _SHARD = "tests/shop/setup/test_sharding.py"
 _READINESS = "tests/shop/store/test_readiness.py"
 _STATEMENTS = "tests/functions/test_sharding.py"
+_USERS = "tests/shop/setup/test_users.py"
 _COMMAND = "tests/shop/setup/test_command.py"
 
 
@@ -170,5 +171,41 @@ MUTANTS = (
         "        await restored()\n",
         "        return await restored()\n",
         f"{_COMMAND}::test_restored_sets_up_and_begins_an_epoch",
+    ),
+    # --- users
+    _in(
+        "users",
+        "functions remove documents",
+        'else ["find", "insert", "listIndexes", "update"]',
+        'else ["find", "insert", "listIndexes", "remove", "update"]',
+        f"{_USERS}::test_a_services_user_may_not",
+    ),
+    _in(
+        "users",
+        "functions begin epochs",
+        'return ["find"] if collection.name == META else',
+        'return ["find"] if collection.name == "no meta" else',
+        f"{_USERS}::test_a_services_user_may_not",
+    ),
+    _in(
+        "users",
+        "a password is never changed",
+        "if not is_new and not await databases",
+        "if is_new and not await databases",
+        f"{_USERS}::test_another_password_replaces_the_one_before",
+    ),
+    _in(
+        "users",
+        "a role that has too much keeps it",
+        "    if superfluous:\n",
+        "    if not superfluous:\n",
+        f"{_USERS}::test_what_a_user_or_a_role_has_too_much_is_taken_back",
+    ),
+    _in(
+        "users",
+        "roles of a user stay",
+        "    if superfluous := [role for role in roles if role != own]:",
+        "    if superfluous := []:",
+        f"{_USERS}::test_what_a_user_or_a_role_has_too_much_is_taken_back",
     ),
 )
