@@ -1,6 +1,7 @@
 """Read the three databases: always what a majority holds, from the primary, and never a write.
 
-Repair goes the way of every order, through the events; a tool that could write would be one more way to be wrong.
+Repair goes the way of every order, through the events; a tool that could write would be one more way to be wrong. What
+people did is recorded, in a collection of its own: `operate.actions` says how.
 """
 
 import warnings

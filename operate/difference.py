@@ -19,7 +19,7 @@ from operate.databases import Databases, Document
 from operate.payments import Payment
 from shop.messages import event_id, rfc3339
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
-from shop.state import COLLECTIONS
+from shop.state import ACTIONS, COLLECTIONS
 
 _RAW: Final = bson.CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 _DECODED: Final = bson.CodecOptions[Document](tz_aware=True)
@@ -112,6 +112,8 @@ class States:
     def _read(self) -> Iterator[tuple[str, RawBSONDocument]]:
         if self._everything:
             for wanted in COLLECTIONS:
+                if wanted.name == ACTIONS:
+                    continue  # what people do is no effect of an event
                 documents = self._databases.collection(wanted.service, wanted.name, _RAW).find()
                 yield from ((f"{wanted.service}.{wanted.name}", raw) for raw in documents)
             return

@@ -9,6 +9,7 @@ same, and a letter and its marks end together when the topic's retention passes.
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -195,8 +196,25 @@ def _without(event: Event, *names: str) -> Event:
 
 def read(topics: Topics, places: Places, since_ms: int | None = None) -> list[Letter]:
     """Return the dead letters that the topic holds, in the order in which they first came."""
+    return _folded(topics.read([DEAD_LETTERS], since_ms), places)
+
+
+def latest(topics: Topics, places: Places, records: int) -> tuple[list[Letter], bool]:
+    """Return the dead letters of the latest records, and whether these are all that the topic holds."""
+    partitions: Counter[int | None] = Counter()
+
+    def counted() -> Iterator[Message]:
+        for message in topics.read([DEAD_LETTERS], last=records):
+            partitions[message.partition()] += 1
+            yield message
+
+    found = _folded(counted(), places)
+    return found, max(partitions.values(), default=0) < records
+
+
+def _folded(messages: Iterable[Message], places: Places) -> list[Letter]:
     found: dict[tuple[object, ...], Letter] = {}
-    for message in topics.read([DEAD_LETTERS], since_ms):
+    for message in messages:
         try:
             event = recorded(message)
         except NotAnEventError:

@@ -1,13 +1,15 @@
 """A running shop: where it is, and what opens each part of it. Whoever looks at another one hands another in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from operate import databases, letters, topics
 from operate.databases import Databases
 from operate.deliver import RETRIES, Target
 from operate.letters import Letter
-from operate.places import Places
+from operate.places import NotTold, Places
+from operate.status import Watch
 from operate.topics import Topics
 from wire.delivery import DeliverySpec
 
@@ -37,6 +39,16 @@ class RunningShop:
         kafka = self.places.kafka
         self._look()
         return Topics(kafka, connect_timeout_s=self.connect_timeout_s)
+
+    @contextmanager
+    def watch(self) -> Iterator[Watch]:
+        """Open what looks at the whole shop. Raises WrongUse; without a word of where Kafka is, Kafka is left out."""
+        with self.databases() as opened:
+            try:
+                kafka: Topics | None = self.topics()
+            except NotTold:
+                kafka = None
+            yield Watch(self.places, opened, kafka, self.connect_timeout_s)
 
     def letters(self, since_ms: int | None = None) -> list[Letter]:
         """Return the dead letters, and what has become of each. Raises WrongUse and NotReachable."""

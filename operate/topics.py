@@ -45,14 +45,19 @@ class Topics:
         self._connect_timeout_s = connect_timeout_s
         self._new_consumer = consumer
 
-    def read(self, topics: Sequence[str], since_ms: int | None = None) -> Iterator[Message]:
-        """Yield the records that the topics held when the call began, each partition in its order."""
+    def read(self, topics: Sequence[str], since_ms: int | None = None, *, last: int | None = None) -> Iterator[Message]:
+        """Yield the records that the topics held when the call began, each partition in its order.
+
+        Of a partition that holds more than the `last` so many, the older ones are left out.
+        """
         with self._consumer() as consumer:
             left: dict[tuple[str, int], int] = {}  # the first offset that is not read any more
             starts = []
             for place in self._partitions(consumer, topics):
                 low, high = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
                 start = low if since_ms is None else _offset_at(consumer, place, since_ms, high)
+                if last is not None:
+                    start = max(start, high - last)
                 if start < high:
                     left[place.topic, place.partition] = high
                     starts.append(TopicPartition(place.topic, place.partition, start))
@@ -64,6 +69,20 @@ class Topics:
                     raise NotReachable(f"Kafka gave nothing within {_TIMEOUT_S:.0f} s, though {sorted(left)} hold more")
                 for message in [first, *consumer.consume(_BATCH, timeout=0)]:
                     yield from _next(message, left)
+
+    def first_at(self, starts: Sequence[TopicPartition]) -> Iterator[Message]:
+        """Yield the first record at or behind each of these places, as far as they come soon."""
+        left = {(place.topic, place.partition) for place in starts}
+        if not left:
+            return
+        with self._consumer() as consumer:
+            consumer.assign(list(starts))
+            while left and (message := consumer.poll(self._connect_timeout_s)) is not None:
+                place = (message.topic() or "", message.partition() or 0)
+                if place in left:
+                    left.discard(place)
+                    if message.error() is None:
+                        yield message
 
     def lag(self, groups: Mapping[str, str]) -> int:
         """Return how many records consumer groups, each with its topic, have not yet acknowledged."""

@@ -58,7 +58,8 @@ def _missing(databases: Databases) -> dict[str, list[str]]:
     missing: dict[str, list[str]] = {}
     for wanted in COLLECTIONS:
         known = databases.collection(wanted.service, wanted.name).database.list_collection_names()
-        if wanted.name not in known and wanted.name != "meta":  # without one it is of epoch 0
+        # Without a `meta` it is of epoch 0, and without `actions` nobody has done anything.
+        if wanted.name not in known and wanted.user is not None:
             missing.setdefault(wanted.service, []).append(wanted.name)
     return missing
 

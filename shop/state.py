@@ -3,6 +3,7 @@
 Written here once: `shop.setup` makes them, `shop.store.readiness` looks whether they are there. A document's shape is a
 type; the validators are read off it. They are the last line: whatever a bug or a hand writes, a balance is a whole
 number and never negative. The three services share no collection; each has a `meta`, which holds the epoch.
+`orders` also holds what operators did.
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ PAID_BASKETS: Final = "paid_baskets"
 DEPOSITS: Final = "deposits"
 NOTIFICATIONS: Final = "notifications"
 META: Final = "meta"
+ACTIONS: Final = "actions"
 
 EPOCH_ID: Final = "epoch"
 """The `_id` of the one document of each service's `meta`; without it the epoch is 0."""
@@ -238,6 +240,24 @@ class Meta(TypedDict):
     restored_at: datetime
 
 
+class Action(TypedDict):
+    """What a person did to the shop, with an operator's tool: recorded before it is done, its outcome afterwards."""
+
+    _id: ObjectId
+    at: datetime
+    who: str
+    verb: str
+    why: str
+    about: list[str]
+    """The baskets, customers or consumers that it was about; empty for all."""
+
+    outcome: str
+    """Empty until it is known."""
+
+    problems: NotRequired[Int64]
+    """How many a verification of everybody has found."""
+
+
 # --- validators ------------------------------------------------------------------------------------------------------
 
 _BSON_TYPES: Mapping[Any, str] = {Int64: "long", datetime: "date", str: "string", ObjectId: "objectId"}
@@ -326,6 +346,8 @@ COLLECTIONS = [
             Index("user_number", {"user": 1, "number": 1}, unique=True),
             # What is on its way is little, whatever the history: resend looks at nothing else.
             Index("resend_at_ordered", {"resend_at": 1}, only={"status": ORDERED}),
+            # What operators look at: how many are in each status, and the oldest or latest of them, page by page.
+            Index("status_ordered_at", {"status": 1, "ordered_at": 1, "_id": 1}),
         ],
         Basket,
     ),
@@ -342,6 +364,17 @@ COLLECTIONS = [
         Notification,
     ),
     *(Collection(service, META, [], Meta, user=None) for service in SERVICES),
+    Collection(
+        ORDERS,
+        ACTIONS,
+        [
+            # What was done to this basket, and when a verb was last used.
+            Index("about", {"about": 1, "_id": -1}),
+            Index("verb", {"verb": 1, "_id": -1}),
+        ],
+        Action,
+        user=None,
+    ),
 ]
 
 

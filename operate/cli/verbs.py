@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = {
+    "status": Verb("status", "status", "Say whether orders get through, and if not, why."),
     "replay": Verb("replay", "replay", "Re-deliver recorded events, then report what changed."),
     "verify": Verb("verify", "verify", "Check that everybody was charged once and that the three databases agree."),
     "event": Verb("event", "app", "Record events, send them again, show the full history of a basket."),

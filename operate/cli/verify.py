@@ -1,5 +1,7 @@
 """`orders verify`: prove that everybody was charged once, and repair what events can repair."""
 
+import getpass
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -7,11 +9,15 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
+from bson import ObjectId
+from pymongo.errors import OperationFailure
 
-from operate import epochs
+from operate import actions, epochs
 from operate.audit import REMEDIES, Problem
+from operate.cli.failures import without_topology
 from operate.cli.options import Json, seconds
 from operate.cli.output import CHECK_FAILED, count, note, progress, show_json, show_lines, show_table
+from operate.databases import Databases
 from operate.errors import WrongUse
 from operate.running import RunningShop
 from operate.verify import (
@@ -57,8 +63,11 @@ def verify(
     after the other, so a problem is checked again after a grace period, and counts only if it is still there.
 
     --repair re-sends billing's stored decision where orders or notify lacks it, and the PaymentRequested of an ordered
-    basket that billing has not decided. Repairs only re-send events through the normal path; nothing is written to a
-    database. Afterwards each affected user is verified again. Problems that no event can repair are reported.
+    basket that billing has not decided. Repairs only re-send events through the normal path; nothing is written to what
+    they are about. Afterwards each affected user is verified again. Problems that no event can repair are reported.
+
+    That everybody was verified, and how many problems there are, is recorded for `orders status`; where the database's
+    user may only read, it says so, and the result is the same.
 
     Exit code 1 when there is a problem that has not been repaired; 2 when there was nothing to verify.
 
@@ -67,6 +76,7 @@ def verify(
     running: RunningShop = ctx.obj
     with running.databases() as databases:
         check_that_all_is_there(running, databases)
+        record = _begun(databases) if user is None else None
         look = Look(databases, timedelta(seconds=older_than), archives)
         found = _looked(look, user, grace)
         check_that_somebody_was_there(running, databases, look.totals, user)
@@ -77,6 +87,8 @@ def verify(
             with progress("repairing", len(events)) as step:
                 send(running, events, step)
             found, repaired = after_repair(look, found, wait)
+        if record is not None:
+            actions.end(databases, record, f"{len(found)} problems", len(found))
     if json:
         show_json(_as_json(look, found, repaired, len(events)))
     else:
@@ -84,6 +96,16 @@ def verify(
         _show_problems(look, found)
     if found or epochs.disagreement(look.epochs):
         raise typer.Exit(CHECK_FAILED)
+
+
+def _begun(databases: Databases) -> ObjectId | None:
+    """Record that everybody is verified; None where the database's user may only read."""
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        return actions.begin(databases, actions.VERIFY, who=who, why="orders verify")
+    except OperationFailure as error:
+        note(f"`orders status` will not know of this verification: {without_topology(error)}")
+        return None
 
 
 def _looked(look: Look, user: str | None, grace_s: float) -> list[Problem]:
