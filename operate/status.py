@@ -346,6 +346,7 @@ def _of_kafka(failure: str) -> Iterator[Trouble]:
 
 
 def of_consumers(status: Status) -> Iterator[Trouble]:
+    """Yield why a consumer does not take its events: nobody brings them, or it does not answer, or it is not ready."""
     for name in CONSUMERS:
         group = (status.groups or {}).get(name)
         waits = "" if group is None else f"; {waiting(status, group)}"
@@ -370,6 +371,7 @@ def waiting(status: Status, group: Group) -> str:
 
 
 def of_letters(status: Status) -> Iterator[Trouble]:
+    """Yield the dead letters that wait, by function and code, with the latest reason of each."""
     at_least = "" if status.are_all else "at least "
     for (consumer, code), number in status.waiting.most_common():
         last = max(
@@ -381,6 +383,7 @@ def of_letters(status: Status) -> Iterator[Trouble]:
 
 
 def of_orders(status: Status) -> Iterator[Trouble]:
+    """Yield what the databases show: orders that hang, a resend that does not come, problems that were found."""
     orders = status.orders
     if orders is None:
         return

@@ -42,7 +42,8 @@ def _summary(found: Status) -> Iterator[str]:
         oldest = f", the oldest for {orders.oldest_s:.0f} s; {orders.stuck} resent" if orders.undecided else ""
         yield f"undecided     {orders.undecided}{oldest}"
     for name, group in (found.groups or {}).items():
-        yield f"{name:<15} {waiting(found, group)}; {count({'member' if group.members == 1 else 'members': group.members})}"
+        there = "1 member" if group.members == 1 else f"{group.members} members"
+        yield f"{name:<15} {waiting(found, group)}; {there}"
     if found.letters is not None:
         many = {f"{function} {code}": number for (function, code), number in found.waiting.items()}
         yield f"dead letters  {count(many) or 'none waits'}"

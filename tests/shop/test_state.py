@@ -27,6 +27,19 @@ META = {
 }
 
 DATE = {"bsonType": "date"}
+TEXT = {"bsonType": "string"}
+ACTION = {
+    "bsonType": "object",
+    "properties": {
+        "_id": {"bsonType": "objectId"},
+        "at": DATE,
+        **dict.fromkeys(("who", "verb", "why"), TEXT),
+        "about": {"bsonType": "array", "items": TEXT},
+        "outcome": TEXT,
+        "problems": {"bsonType": "long"},
+    },
+    "required": ["_id", "at", "who", "verb", "why", "about", "outcome"],
+}
 DECLINE = {
     "bsonType": "object",
     "properties": {
@@ -64,6 +77,8 @@ def expected(place: str) -> dict[str, Any]:
     """Return the validator of a collection: that of 67d5614, with what came since."""
     if place.endswith(".meta"):
         return META
+    if place == "orders.actions":
+        return ACTION
     whole = BEFORE[place]
     for path, fields in ADDED.get(place, []):
         schema = whole

@@ -45,6 +45,7 @@ def test_it_says_what_is_set_up(empty_mongod: Any) -> None:
             *("orders.baskets is set up", "billing.users is set up", "billing.paid_baskets is set up"),
             *("billing.deposits is set up", "notify.notifications is set up"),
             *("orders.meta is set up", "billing.meta is set up", "notify.meta is set up"),
+            "orders.actions is set up",
         ]
 
 

@@ -72,6 +72,16 @@ VALID: dict[tuple[str, str], dict[str, Any]] = {
     ("orders", "meta"): {"_id": "epoch", "epoch": Int64(1), "restored_at": AT},
     ("billing", "meta"): {"_id": "epoch", "epoch": Int64(1), "restored_at": AT},
     ("notify", "meta"): {"_id": "epoch", "epoch": Int64(1), "restored_at": AT},
+    ("orders", "actions"): {
+        "_id": ObjectId(),
+        "at": AT,
+        "who": "Ann",
+        "verb": "verify",
+        "why": "",
+        "about": ["Pavel"],
+        "outcome": "0 problems",
+        "problems": Int64(0),
+    },
 }
 """A document of each collection with every field that it may have."""
 
@@ -80,6 +90,7 @@ OPTIONAL: dict[str, set[str]] = {
     "users": {"balance", "paid_baskets", "archived_through", "declined", "deposits", "archived"},
     "paid_baskets": {"epoch", "position", "through", "_id"},
     "deposits": {"epoch", "position", "through", "_id"},
+    "actions": {"problems"},
 }
 """What a document may go without; a stub has no balance, what was before a restore no epoch."""
 
