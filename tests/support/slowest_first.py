@@ -10,6 +10,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[2]
 
 SLOWEST: Final = (
+    "tests/deploy/test_built_image.py",  # it waits for packages while others compute
     "proof/faults/test_crashes.py",
     "proof/faults/test_under_load.py",
     "proof/faults/test_replica_set.py",

@@ -1,0 +1,172 @@
+"""Put an overlay onto a cluster, with kubectl alone or with kn; and take the shop away again, without its data."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from deploy import overlay, readiness
+from deploy.commands import Commands, Failed
+from deploy.overlay import BINDING, JOB, PING, SERVICE, SINK, SOURCE, Overlay, kind, resource
+from shop.doctor.reading import Document, mapping
+
+_NEEDED: Final = {
+    "services.serving.knative.dev": "Knative Serving",
+    "sinkbindings.sources.knative.dev": "Knative Eventing",
+    "kafkasources.sources.knative.dev": "the KafkaSource of Knative's Kafka broker",
+    "kafkasinks.eventing.knative.dev": "the KafkaSink of Knative's Kafka broker",
+}
+"""What even the base needs, and what brings it."""
+
+_BOUND_WITHIN_S: Final = 60
+"""A binding is ready as soon as its KafkaSink is: seconds."""
+
+_REMOVED: Final = (
+    ("gateway.networking.k8s.io", "HTTPRoute"),  # first nobody comes in, then nothing is delivered, then nothing runs
+    ("gateway.networking.k8s.io", "ReferenceGrant"),
+    ("keda.sh", "ScaledObject"),
+    PING,
+    SOURCE,
+    ("batch", "CronJob"),
+    JOB,
+    SERVICE,
+    BINDING,
+    ("eventing.knative.dev", "EventPolicy"),
+    SINK,
+)
+"""What undeploy removes, in this order. All else stays: databases, topics, Secrets, and the namespace that has them."""
+
+
+def check(commands: Commands) -> None:
+    """See that a cluster answers, and that it has Knative. Raises Failed, saying what to do, when not."""
+    try:
+        commands.read("kubectl", "get", "customresourcedefinitions", *_NEEDED, "-o", "name")
+    except Failed as failure:
+        if "NotFound" not in str(failure):
+            if "is missing" in str(failure):
+                raise
+            raise Failed(
+                f"{failure}\nNo cluster answers. `kubectl config current-context` says which one is asked; kind, "
+                "minikube and `kn quickstart` make one on this machine"
+            ) from failure
+        absent = [what for name, what in _NEEDED.items() if name in str(failure)]
+        raise Failed(
+            f"the cluster lacks {', '.join(absent)}. Install Serving, Eventing, and the Kafka broker with KafkaSource "
+            "and KafkaSink: docs/deploy.md has the commands"
+        ) from failure
+
+
+def deploy(commands: Commands, name: str, image: str, timeout_s: float) -> None:
+    """Apply an overlay, and wait. Raises Failed, saying what to do, when that fails or it is not ready in time."""
+    wanted = _looked_at(commands, name, image)
+    commands.run("kubectl", "apply", "-k", f"{wanted.folder}")
+    readiness.wait(commands, wanted.documents, timeout_s)
+    _show_urls(commands, wanted)
+
+
+def deploy_with_kn(commands: Commands, name: str, image: str, timeout_s: float) -> None:
+    """Do the same with kn for what it can make: bindings first, so that each Service gets one revision and not two.
+
+    A Service that is there before its binding starts without K_SINK, and a second time with it.
+    """
+    if not commands.has("kn"):
+        commands.read("kn", "version")  # says what to do
+    wanted = _looked_at(commands, name, image)
+    bindings, pings = wanted.of(BINDING), wanted.of(PING)
+    by_kn = [document for document in (*bindings, *pings) if _flags(document)]
+    left = [document for document in wanted.documents if document not in by_kn]
+
+    first = [document for document in left if kind(document) not in (SERVICE, SOURCE, PING)]
+    commands.run("kubectl", "apply", "-f", f"{wanted.write('first.yaml', first)}")
+    there = _there(commands, by_kn)
+    for document in bindings:
+        _make(commands, document, there)
+    for namespace in sorted({binding.namespace for binding in bindings}):
+        names = [f"sinkbindings.sources.knative.dev/{each.name}" for each in bindings if each.namespace == namespace]
+        within = f"--timeout={_BOUND_WITHIN_S}s"
+        commands.run("kubectl", "wait", *names, "-n", namespace, "--for=condition=Ready", within)
+    for document in wanted.of(SERVICE):
+        # From a file, for kn has no flag for some of what it says: a root file system that cannot be written.
+        file = wanted.write(f"services/{document.name}.yaml", [document])
+        commands.run("kn", "service", "apply", document.name, "-n", document.namespace, "-f", f"{file}", "--no-wait")
+    last = [document for document in left if kind(document) in (SOURCE, PING)]
+    if last:
+        commands.run("kubectl", "apply", "-f", f"{wanted.write('sources.yaml', last)}")
+    for document in pings:
+        _make(commands, document, there)
+    readiness.wait(commands, wanted.documents, timeout_s)
+    _show_urls(commands, wanted)
+
+
+def undeploy(commands: Commands, name: str) -> None:
+    """Remove the functions, and what calls them. Data stays, and so does what it takes to read it."""
+    wanted = overlay.read(commands, name, "")
+    removed = sorted(
+        (each for each in wanted.of(*_REMOVED) if not _owns_a_topic(each)), key=lambda each: _REMOVED.index(kind(each))
+    )
+    file = wanted.write("undeploy.yaml", removed)
+    commands.run("kubectl", "delete", "-f", f"{file}", "--ignore-not-found")
+    kept = [str(document) for document in wanted.documents if document not in removed]
+    commands.say(f"Kept: {', '.join(kept)}")
+    commands.say("Events wait in the topics, and orders in MongoDB: make deploy goes on where it was")
+
+
+def _owns_a_topic(document: Document) -> bool:
+    """Whether an object takes a topic along when it goes: a KafkaSink that says its size has made it."""
+    return kind(document) == SINK and "numPartitions" in document.spec
+
+
+def _looked_at(commands: Commands, name: str, image: str) -> Overlay:
+    """Return an overlay that may be applied, to a cluster that can take it."""
+    wanted = overlay.read(commands, name, image)
+    overlay.refuse_traps(wanted, commands.say)
+    check(commands)
+    for job in wanted.of(JOB):
+        # A Job cannot be changed, and another image is a change. Each of ours may run again.
+        words = ("kubectl", "delete", "jobs.batch", job.name, "-n", job.namespace, "--ignore-not-found")
+        commands.run(*words)
+    return wanted
+
+
+def _there(commands: Commands, documents: Sequence[Document]) -> set[tuple[str, str]]:
+    """Return which of some objects there are already, by namespace and as kubectl names them."""
+    found: set[tuple[str, str]] = set()
+    for namespace in sorted({document.namespace for document in documents}):
+        kinds = dict.fromkeys(resource(document) for document in documents if document.namespace == namespace)
+        told = commands.read("kubectl", "get", ",".join(kinds), "-n", namespace, "-o", "name", "--ignore-not-found")
+        found |= {(namespace, line) for line in told.split()}
+    return found
+
+
+def _make(commands: Commands, document: Document, there: set[tuple[str, str]]) -> None:
+    """Make a binding or a timer with kn, or change the one that is there; nothing, if kubectl has made it."""
+    if flags := _flags(document):
+        is_there = (document.namespace, f"{document.kind.lower()}.{document.group}/{document.name}") in there
+        verb = "update" if is_there else "create"
+        what = "binding" if kind(document) == BINDING else "ping"
+        commands.run("kn", "source", what, verb, document.name, "-n", document.namespace, *flags)
+
+
+def _flags(document: Document) -> list[str]:
+    """Return what kn is to be told of a binding or a timer; nothing, when it has no flag for some of it."""
+    if document.metadata.keys() - {"name", "namespace"}:
+        return []
+    spec, ref = document.spec, mapping(mapping(document.spec.get("sink")).get("ref"))
+    if mapping(spec.get("sink")).keys() != {"ref"} or ref.get("namespace", document.namespace) != document.namespace:
+        return []
+    group = str(ref.get("apiVersion"))
+    is_service = group.startswith("serving.knative.dev/")
+    sink = f"ksvc:{ref.get('name')}" if is_service else f"{group}/{str(ref.get('kind')).lower()}s:{ref.get('name')}"
+    if kind(document) == PING:
+        told = {name: str(spec[name]) for name in ("schedule", "data") if name in spec}
+        if spec.keys() - {"sink", "schedule", "data"}:
+            return []
+        return [word for name, value in told.items() for word in (f"--{name}", value)] + ["--sink", sink]
+    subject = mapping(spec.get("subject"))
+    if spec.keys() != {"sink", "subject"} or subject.keys() - {"apiVersion", "kind", "name", "namespace"}:
+        return []
+    return ["--subject", f"{subject.get('kind')}:{subject.get('apiVersion')}:{subject.get('name')}", "--sink", sink]
+
+
+def _show_urls(commands: Commands, wanted: Overlay) -> None:
+    namespaces = sorted({service.namespace for service in wanted.of(SERVICE)})
+    more = "" if namespaces == ["shop"] else f" NAMESPACE={namespaces[0]}"
+    commands.say(f"Ready. `make status{more}` shows where, and `make smoke{more}` orders something")

@@ -1,0 +1,175 @@
+"""`make smoke` passes on a shop that keeps its promise, and fails on one that charges twice."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from json import dumps, loads
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from deploy import smoke
+from deploy.commands import Failed
+from local.ports import free_port
+from local.stack import Stack
+
+
+async def test_a_running_shop_passes(stack: Stack) -> None:
+    """The real functions, twice for one customer: it counts from where they are."""
+    said: list[str] = []
+    for _ in range(2):
+        run = smoke.Smoke(smoke.templates(stack.url), said.append, "Smoke of a test")
+        await asyncio.to_thread(run.run)
+    assert [line for line in said if "balance" in line][-1].startswith("     balance 2180")
+    assert re.fullmatch(r"Smoke of a test was charged exactly once; it took [\d.]+ s", said[-1])
+
+
+class Pretended:
+    """A shop of a few lines, with a bug of one's choice, that remembers what it was sent."""
+
+    def __init__(self, bug: str = "") -> None:
+        self.bug, self.balance, self.keys, self.attempts = bug, 0, set[str](), dict[tuple[str, int], str]()
+        self.number, self.paid, self.log, self.tokens = 1, list[dict[str, Any]](), list[str](), set[str | None]()
+        self.late = 2 if bug == "starts slowly" else 0
+
+    def answer(self, path: str, told: dict[str, Any], key: str | None) -> tuple[int, dict[str, Any]]:
+        """Answer as the shop does, as far as smoke looks."""
+        if self.late:
+            self.late -= 1
+            return 503, {"message": "starting"}
+        if self.bug == "refuses":
+            return 401, {"message": "who are you?"}
+        return 200, {"message": "", **getattr(self, path.strip("/").lower())(told, key)}
+
+    def createuser(self, *_: object) -> dict[str, Any]:
+        """Know everybody already."""
+        return {}
+
+    def depositcash(self, told: dict[str, Any], key: str | None) -> dict[str, Any]:
+        """Count a deposit once for its key."""
+        if key not in self.keys or self.bug == "deposits twice":
+            self.balance += told["sum"]
+        self.keys.add(f"{key}")
+        return {}
+
+    def getbasket(self, *_: object) -> dict[str, Any]:
+        """Show the basket that is not paid yet."""
+        attempt = 1 + sum(basket == f"b{self.number}" for basket, _ in self.attempts)
+        return {"basket": f"b{self.number}", "attempt": attempt, "order_status": "open"}
+
+    def order(self, told: dict[str, Any], *_: object) -> dict[str, Any]:
+        """Decide an attempt once."""
+        order = (told["basket"], told["attempt"])
+        if order in self.attempts and self.bug != f"{self.attempts[order]} again":
+            return {}
+        self.attempts[order] = "paid" if told["sum"] <= self.balance else "declined"
+        if self.attempts[order] == "paid":
+            self.balance -= told["sum"]
+            self.paid.append({"basket": told["basket"], "sum": told["sum"]})
+            self.number += self.bug != "declined again"
+        self.log.append(f"user x result {'true' if self.attempts[order] == 'paid' else 'false'}")
+        if self.bug == "notifies nobody":
+            self.log.clear()
+        return {}
+
+    def getorder(self, told: dict[str, Any], *_: object) -> dict[str, Any]:
+        """Show what was decided."""
+        return {"outcome": self.attempts.get((told["basket"], int(told["attempt"])), "ordered")}
+
+    def getuser(self, *_: object) -> dict[str, Any]:
+        """Show the account."""
+        return {"balance": self.balance, "paid_baskets": self.paid}
+
+    def list(self, *_: object) -> dict[str, Any]:
+        """Show the notifications."""
+        return {"log": self.log}
+
+
+@contextmanager
+def served(shop: Pretended) -> Iterator[str]:
+    """Serve it on a free port of loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.respond(dict(parse_qsl(urlsplit(self.path).query)))
+
+        def do_POST(self) -> None:
+            self.respond(loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def respond(self, told: dict[str, Any]) -> None:
+            shop.tokens.add(self.headers["Authorization"])
+            status, fields = shop.answer(urlsplit(self.path).path, told, self.headers["Idempotency-Key"])
+            body = dumps(fields).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def run(shop: Pretended, token: str = "") -> list[str]:
+    """Order something of it."""
+    said: list[str] = []
+    with served(shop) as url:
+        smoke.Smoke(smoke.templates(url), said.append, token=token, patience_s=2).run()
+    return said
+
+
+@pytest.mark.parametrize("bug", ["", "starts slowly"])
+def test_a_shop_that_keeps_its_promise_passes(bug: str) -> None:
+    """Also one whose functions scale from zero: 503 is not its last word."""
+    assert run(Pretended(bug))[-1].startswith("smoke ")
+
+
+BUGS = {
+    "deposits twice": "a balance of 100, not 200",
+    "paid again": "a balance of 90, not ",
+    "declined again": "to be declined, not paid|a balance of 1090",
+    "notifies nobody": "two notifications",
+    "refuses": "401.*say TOKEN=",
+}
+
+
+@pytest.mark.parametrize(("bug", "expected"), BUGS.items(), ids=BUGS)
+def test_a_shop_that_breaks_it_fails(bug: str, expected: str) -> None:
+    """The failure says which sum was expected, and why."""
+    with pytest.raises(Failed, match=expected):
+        run(Pretended(bug))
+
+
+def test_a_token_goes_with_every_request() -> None:
+    """For a shop that asks who calls."""
+    shop = Pretended()
+    run(shop, "abc")
+    assert shop.tokens == {"Bearer abc"}
+
+
+def test_a_template_has_a_host_for_each_function() -> None:
+    """Where no gateway maps paths, each function has a host of its own."""
+    urls = smoke.templates("http://{name}.shop.127.0.0.1.sslip.io/")
+    assert urls["/Order"] == "http://create-order.shop.127.0.0.1.sslip.io/Order"
+    assert smoke.templates("https://shop.internal")["/GetUser"] == "https://shop.internal/GetUser"
+    for wrong in ("shop.internal", "ftp://shop.internal", ""):
+        with pytest.raises(Failed, match="is no URL"):
+            smoke.templates(wrong)
+
+
+def test_nobody_there_is_said() -> None:
+    """With the address that did not answer."""
+    with pytest.raises(Failed, match=r"CreateUser was answered by nobody"):
+        smoke.Smoke(smoke.templates(f"http://127.0.0.1:{free_port()}"), lambda _: None, patience_s=0.5).run()
