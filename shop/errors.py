@@ -23,6 +23,14 @@ class TooLarge(Rejected):
     """Refuse a body over the limit, unread."""
 
 
+class Unauthenticated(Rejected):
+    """Refuse a request that does not say who calls, or does not prove it."""
+
+
+class Forbidden(Rejected):
+    """Refuse what this caller may not do."""
+
+
 class NotFound(Rejected):
     """Refuse to act on a user or basket that does not exist, or belongs to somebody else."""
 
@@ -72,6 +80,12 @@ class Code(Enum):
     HEADER_MISSPELT = Malformed, 400, _MENDED, "A header looks like `Idempotency-Key` and is not."
     METHOD_NOT_ALLOWED = None, 405, _MENDED, "The call has another method."
     BODY_TOO_LARGE = TooLarge, 413, _MENDED, "The body is over 64 KiB."
+    # Requests of somebody who may not make them, where tokens are demanded.
+    TOKEN_MISSING = Unauthenticated, 401, _MENDED, "There is no `Authorization: Bearer <token>`."
+    TOKEN_INVALID = Unauthenticated, 401, _MENDED, "The token is not one that this shop takes; the message says why."
+    TOKEN_EXPIRED = Unauthenticated, 401, _MENDED, "The token's time is over: send the same request with a new one."
+    OTHER_USER = Forbidden, 403, _MENDED, "The token is another user's, and not an admin's."
+    ADMINS_ONLY = Forbidden, 403, _MENDED, "The call, or what it leaves out, needs the role `admin`."
     # Requests that the state or the contract refuses.
     UNKNOWN_USER = NotFound, 404, _MENDED, "There is no such user."
     UNKNOWN_BASKET = NotFound, 404, _MENDED, "This user has no such basket."
@@ -91,6 +105,7 @@ class Code(Enum):
     NEWER_EPOCH = Unavailable, 503, _LATER, "The process is left over from before a restore of the databases."
     NEWER_CONTENT = Unavailable, 503, _LATER, "Only a newer version of the function knows this event."
     # Not now.
+    KEYS_UNAVAILABLE = Unavailable, 503, _LATER, "The keys of tokens could not be fetched; nothing was done."
     DATABASE_UNAVAILABLE = Unavailable, 503, _LATER, "MongoDB did not answer in time; it may have been done."
     DEADLINE_PASSED = Unavailable, 503, _LATER, "The function's time was over; it may have been done."
     BODY_LATE = Unavailable, 503, _LATER, "The body did not come in time; nothing was done."

@@ -12,7 +12,7 @@ from shop.schema.billing_pb2 import CreateUserRequest, CreateUserResponse
 
 
 @aio.http
-@post(CreateUserRequest, CreateUserResponse)
+@post(CreateUserRequest, CreateUserResponse, needs="admin")
 async def create_user(request: CreateUserRequest, _: Call) -> Answer[CreateUserResponse]:
     created = await billing.create_user(request.user)
     response = CreateUserResponse(status=True, message="user created", user=request.user)

@@ -12,7 +12,7 @@ from shop.schema.billing_pb2 import DepositCashRequest, DepositCashResponse
 
 
 @aio.http
-@post(DepositCashRequest, DepositCashResponse)
+@post(DepositCashRequest, DepositCashResponse, needs="admin")
 async def deposit_cash(request: DepositCashRequest, call: Call) -> Answer[DepositCashResponse]:
     deposited = await billing.deposit(request.user, request.sum, call.idempotency_key)
     response = DepositCashResponse(status=True, message="deposited", balance=deposited.balance)

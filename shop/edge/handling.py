@@ -19,6 +19,7 @@ from starlette import requests, responses
 from shop.edge.asgi import App, Receive, Request, Response, Scope, Send, in_text
 from shop.edge.origins import opened
 from shop.errors import Code, Malformed, Rejected, TooLarge, Unavailable
+from shop.identity.caller import Needs
 from shop.process import context, log, process, trace
 from shop.store import client, readiness
 
@@ -71,6 +72,8 @@ class Label:
     takes: type[Message] | None = None
     answers: type[Message] | None = None
     emits: type[Message] | None = None
+    needs: Needs = "user"
+    """Whose token it needs, where tokens are demanded of customers. No event and no tick has one."""
     waits: bool = False
     """Whether a client may wait for what is not known yet."""
 

@@ -15,13 +15,15 @@ from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 
+from shop.edge import admission
 from shop.edge.asgi import Request, Response, in_json, in_text
 from shop.edge.call import KEY_LETTERS, Call, accepted, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
 from shop.edge.wait import WAIT, Wait, asked_wait
-from shop.errors import Code, Malformed, Rejected, Unavailable
+from shop.errors import Code, Forbidden, Malformed, Rejected, Unauthenticated, Unavailable
+from shop.identity.caller import Needs
 from shop.messages import Event, from_json, is_text, refuse_unknown, service, shown, to_json
-from shop.process import context
+from shop.process import context, process
 from shop.store.readiness import Epoch
 
 M = TypeVar("M", bound=Message)
@@ -49,19 +51,29 @@ class Answer(Generic[A]):
 Decorate = Callable[[Callable[[M, Call], Awaitable[A | Answer[A]]]], Function]
 
 
-def get(kind: type[M], answers: type[A], *, waits: bool = False, makes: bool = False) -> Decorate[M, A]:
+def get(
+    kind: type[M], answers: type[A], *, needs: Needs = "user", waits: bool = False, makes: bool = False
+) -> Decorate[M, A]:
     """Make an HTTP function that answers GET: it is called with such a request, and returns such a response.
 
-    One that `waits` lets a client wait for what its answer says comes later. HEAD is answered as GET, unless GET
-    `makes` something: then HEAD could not tell what GET would without making it.
+    Where tokens are demanded, it `needs` that of the user whom the request names, or an admin's. One that `waits` lets
+    a client wait for what its answer says comes later. HEAD is answered as GET, unless GET `makes` something: then HEAD
+    could not tell what GET would without making it.
     """
     allows = ("GET", "OPTIONS") if makes else ("GET", "HEAD", "OPTIONS")
-    return _endpoint("GET", kind, answers, None, waits=waits, allows=allows)
+    return _endpoint("GET", kind, answers, None, needs, waits=waits, allows=allows)
 
 
-def post(kind: type[M], answers: type[A], *, emits: type[Event] | None = None, waits: bool = False) -> Decorate[M, A]:
+def post(
+    kind: type[M],
+    answers: type[A],
+    *,
+    needs: Needs = "user",
+    emits: type[Event] | None = None,
+    waits: bool = False,
+) -> Decorate[M, A]:
     """Make an HTTP function that answers POST, as `get` makes one that answers GET."""
-    return _endpoint("POST", kind, answers, emits, waits=waits, allows=("POST", "OPTIONS"))
+    return _endpoint("POST", kind, answers, emits, needs, waits=waits, allows=("POST", "OPTIONS"))
 
 
 def _endpoint(
@@ -69,19 +81,24 @@ def _endpoint(
     kind: type[M],
     answers: type[A],
     emits: type[Event] | None,
+    needs: Needs,
     *,
     waits: bool,
     allows: tuple[str, ...],
 ) -> Decorate[M, A]:
-    label, call = Label(service(kind), method, kind, answers, emits, waits), calls(emits)
+    label, call = Label(service(kind), method, kind, answers, emits, needs, waits), calls(emits)
 
     def decorate(answer_it: Callable[[M, Call], Awaitable[A | Answer[A]]]) -> Function:
         async def work(request: Request, body: bytes, _: Epoch, handling: Handling) -> Response:
+            caller = None if process.current().settings.auth is None else await admission.identify(request)
             query = _query(request)
             fields = _fields(kind, method, query, body, parameters=(WAIT,) if waits else ())
             handling.key = str(fields.get("basket") or fields.get("user") or "-")
             wait = asked_wait(request.headers(b"prefer"), query) if waits else None
-            answer = await answer_it(from_json(kind, fields), call(request, context.traceparent.get()))
+            message = from_json(kind, fields)
+            if caller is not None:
+                caller.check(needs, admission.user_of(message))
+            answer = await answer_it(message, call(request, context.traceparent.get()))
             if not isinstance(answer, Answer):
                 answer = Answer(answer)
             if answer.replayed:
@@ -94,7 +111,9 @@ def _endpoint(
             text = f"method {request.method} is not allowed; use {method}"
             return _error(request, Code.METHOD_NOT_ALLOWED, text, {"Allow": ", ".join(allows)})
 
-        return function(answer_it, label, Edge(allows, _refuse, not_allowed, begins=True), work)
+        made = function(answer_it, label, Edge(allows, _refuse, not_allowed, begins=True), work)
+        admission.prepare()
+        return made
 
     return decorate
 
@@ -214,8 +233,11 @@ def _refuse(request: Request, reason: Rejected | Unavailable | None) -> Response
             Code.INTERNAL_ERROR,
             "internal error, and it was logged; check whether the request took effect before you send it again",
         )
-    # Without the header a client must not repeat by itself: it would not help, or it would not be safe.
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if reason.code.retryable else None
+    headers = {}
+    if reason.code.retryable:  # without it a client must not repeat by itself: it would not help, or not be safe
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(reason, Unauthenticated | Forbidden):
+        headers["WWW-Authenticate"] = admission.challenge(reason.code)
     return _error(request, reason.code, str(reason), headers)
 
 

@@ -8,7 +8,6 @@ waited for, a redirect is a refusal, and nothing is ever sent before the answer 
 """
 
 import asyncio
-import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from shop.errors import Code, Unavailable
 from shop.process import process
+from shop.process.tls import trusted
 
 TIMEOUT_S = 2.0
 """How long one emission may take. KafkaSink would try for two minutes; resend and KafkaSource's retry do it for us."""
@@ -48,11 +48,6 @@ async def send(headers: Mapping[str, str], data: bytes) -> None:
         ) from error
     if not 200 <= status < 300:
         raise Unavailable(Code.SINK_UNAVAILABLE, f"the sink answered {status}")
-
-
-def trusted() -> ssl.SSLContext:
-    """Read what authorities this machine trusts: once, and where K_SINK is https, for it takes as long as a start."""
-    return ssl.create_default_context()
 
 
 class ClosedError(ConnectionError):

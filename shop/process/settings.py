@@ -31,6 +31,23 @@ class ArrayLimits:
     batch: int = 32
 
 
+@dataclass(frozen=True)
+class Auth:
+    """Whose tokens are taken, and where the keys are that verify them."""
+
+    jwks_url: str
+    """Where the issuer publishes its keys, as a JSON Web Key Set."""
+
+    issuer: str
+    """What a token's `iss` must be."""
+
+    audience: str
+    """What must be in a token's `aud`: the name of this shop at the issuer."""
+
+    roles_claim: str = "roles"
+    """Which claim holds the caller's roles; a dot leads into a claim, as in `realm_access.roles`."""
+
+
 class WrongSettings(Exception):
     """The environment cannot be right; the text names every wrong variable and what it must be."""
 
@@ -65,6 +82,13 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     """The origins whose pages may read what an HTTP function answers, such as `https://shop.example.com`."""
 
+    sink_token: str = "/oidc/token"  # noqa: S105 - a path
+    """The file that a SinkBinding mounts when Eventing authenticates: the token to send with events. It may come later,
+    or never."""
+
+    auth: Auth | None = None
+    """Whose tokens customers must send; None: everybody may act for everybody."""
+
     function: str = "shop"
     """The function this process runs: the name in its logs and at MongoDB."""
 
@@ -98,6 +122,8 @@ class Settings:
             sink=reading.value("K_SINK", _sink, cls.sink),
             event_overrides=reading.value("K_CE_OVERRIDES", _event_overrides, {}),
             cors_origins=reading.value("CORS_ORIGINS", _origins, cls.cors_origins),
+            sink_token=reading.value("SINK_TOKEN_FILE", str, cls.sink_token),
+            auth=_auth(reading),
             function=reading.value("FUNCTION_TARGET", str, cls.function),
             host=reading.value("HOST", str, cls.host),
             port=reading.value("PORT", _whole_number(1, 65535), cls.port),
@@ -120,6 +146,9 @@ class _Reading:
         self._environment = environment
         self.wrong: list[str] = []
 
+    def names(self, name: str) -> bool:
+        return bool(self._environment.get(name))
+
     def value(self, name: str, read: Callable[[str], T], default: T) -> T:
         text = self._environment.get(name)
         if not text:
@@ -129,6 +158,40 @@ class _Reading:
         except ValueError as error:
             self.wrong.append(f"{name} {error}")
             return default
+
+
+def _auth(reading: _Reading) -> Auth | None:
+    """Read what belongs together: half of it would let everybody in, or nobody."""
+    said = {name: reading.value(name, read, "") for name, read in _AUTH.items()}
+    claim = reading.value("AUTH_ROLES_CLAIM", str, "")
+    missing = [name for name in _AUTH if not reading.names(name)]
+    if missing and (len(missing) < len(_AUTH) or claim):
+        reading.wrong.append(f"{' and '.join(missing)} must be set too: with all of AUTH_*, tokens are demanded")
+    if missing:
+        return None
+    return Auth(*said.values(), *([claim] if claim else []))
+
+
+def _keys_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        host = url.hostname or ""
+        usable = re.fullmatch(r"https?://[!-~]+", text) and host.encode("idna") and url.port != 0 and not url.username
+    except ValueError:
+        usable, host = False, ""
+    if not usable:
+        raise ValueError(f"must be an https URL; it is {text!r}")
+    if url.scheme == "http" and not _INSIDE.fullmatch(host):
+        raise ValueError(
+            f"must be https: who is between could send keys of its own, and be anybody; it is {text!r} (http is for "
+            "this machine and for a cluster's own names, such as keys.auth.svc)"
+        )
+    return text
+
+
+_INSIDE = re.compile(r"localhost|127\.[0-9.]+|::1|.+\.svc(\..+)?")
+
+_AUTH: Mapping[str, Callable[[str], str]] = {"AUTH_JWKS_URL": _keys_url, "AUTH_ISSUER": str, "AUTH_AUDIENCE": str}
 
 
 def _whole_number(low: int, high: int) -> Callable[[str], int]:

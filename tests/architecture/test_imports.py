@@ -20,9 +20,10 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
     "shop.waiting": ("shop.store shop.state shop.process", "bson pymongo"),
     "shop.archive": ("shop.store shop.state shop.process shop.errors", "bson pymongo"),
     "shop.edge": (
-        "shop.emission shop.store shop.process shop.messages shop.errors shop.schema",
+        "shop.identity shop.emission shop.store shop.process shop.messages shop.errors shop.schema",
         "pymongo starlette cloudevents google.protobuf",
     ),
+    "shop.identity": ("shop.process shop.errors", "httptools jwt"),
     "shop.emission": ("shop.emission.sink shop.process shop.messages shop.errors shop.schema", "google.protobuf"),
     "shop.emission.sink": ("shop.process shop.errors", "httptools"),
     "shop.store": ("shop.process shop.state shop.errors", "bson pymongo"),

@@ -482,9 +482,17 @@ async def test_a_bug_is_500_without_a_trace(client: Client, caplog: pytest.LogCa
     assert any(record.exc_info for record in caplog.records)
 
 
-def test_what_every_function_waits_for_at_its_start_has_no_http_client() -> None:
-    """Reading what it needs is most of a cold start; in a process of its own, for the tests read more."""
+def test_what_every_function_waits_for_at_its_start_has_no_http_client_and_verifies_no_tokens() -> None:
+    """Reading what it needs is most of a cold start; in a process of its own, for the tests read more.
+
+    Only where tokens are demanded it reads what verifies them, before the first one comes.
+    """
     names = ", ".join(f"functions.{name}.main" for name in FUNCTIONS)
-    found = f"import sys, shop.serve, {names}; print({{'aiohttp', 'httpx', 'requests'}} & sys.modules.keys())"
+    unwanted = {"aiohttp", "httpx", "requests", "jwt", "cryptography"}
+    found = f"import sys, shop.serve, {names}; print(*{unwanted} & sys.modules.keys())"
     run = subprocess.run((sys.executable, "-c", found), cwd=openapi.ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout == "set()\n"
+    assert run.stdout.split() == []
+    auth = {f"AUTH_{name}": f"https://issuer.example/{name}" for name in ("JWKS_URL", "ISSUER", "AUDIENCE")}
+    command = (sys.executable, "-c", found)
+    run = subprocess.run(command, cwd=openapi.ROOT, env=auth, capture_output=True, text=True, check=True)
+    assert {*run.stdout.split()} == {"jwt", "cryptography"}

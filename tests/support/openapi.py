@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "openapi.yaml"
 DOCUMENT: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
-_OURS = {"idempotent-replayed", "preference-applied", "retry-after", "traceparent", "allow"}
+_OURS = {"idempotent-replayed", "preference-applied", "retry-after", "traceparent", "allow", "www-authenticate"}
 """The headers that mean something to a caller; the document says where each may be."""
 
 _registry: Registry[Any] = Registry().with_resource("openapi:", DRAFT202012.create_resource(DOCUMENT))

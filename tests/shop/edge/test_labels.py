@@ -18,8 +18,12 @@ ROOT = Path(__file__).parents[3]
 NAMES = sorted(folder.name for folder in (ROOT / "functions").iterdir() if (folder / "main.py").exists())
 
 LABELS = {
-    "create_user": Label("billing", "POST", billing_pb2.CreateUserRequest, billing_pb2.CreateUserResponse),
-    "deposit_cash": Label("billing", "POST", billing_pb2.DepositCashRequest, billing_pb2.DepositCashResponse),
+    "create_user": Label(
+        "billing", "POST", billing_pb2.CreateUserRequest, billing_pb2.CreateUserResponse, needs="admin"
+    ),
+    "deposit_cash": Label(
+        "billing", "POST", billing_pb2.DepositCashRequest, billing_pb2.DepositCashResponse, needs="admin"
+    ),
     "get_user": Label("billing", "GET", billing_pb2.GetUserRequest, billing_pb2.GetUserResponse),
     "get_basket": Label("orders", "GET", orders_pb2.GetBasketRequest, orders_pb2.GetBasketResponse),
     "create_order": Label(

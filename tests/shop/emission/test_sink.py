@@ -17,6 +17,7 @@ from shop.errors import Unavailable
 from shop.process import process
 from shop.process.process import Process
 from shop.process.settings import Settings
+from shop.process.tls import trusted
 from tests.support import sink as support
 from tests.support.sink import Received
 
@@ -277,7 +278,7 @@ async def test_https_is_spoken_with_whom_is_trusted(tmp_path: Path) -> None:
     certified = support.certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certified[0]))
     async with support.Sink(tls=support.serving(certified)) as sink:
-        with process.running(Process(Settings(sink=sink.url), {sinks.trusted: trusting})) as running:
+        with process.running(Process(Settings(sink=sink.url), {trusted: trusting})) as running:
             for _ in range(3):
                 await emit()
             assert (len(sink.received), sink.connections) == (3, 1)

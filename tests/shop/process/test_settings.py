@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from shop.process.settings import ArrayLimits, Settings, WrongSettings
+from shop.process.settings import ArrayLimits, Auth, Settings, WrongSettings
 from tests.support import openapi
 
 
@@ -29,6 +29,11 @@ def test_every_setting_is_read() -> None:
             "K_SINK": "http://kafka-sink-ingress.knative-eventing.svc.cluster.local/shop/payments",
             "K_CE_OVERRIDES": json.dumps(overrides),
             "CORS_ORIGINS": "https://shop.example.com, http://localhost:5173,http://[::1]:8080",
+            "SINK_TOKEN_FILE": "/tokens/sink",
+            "AUTH_JWKS_URL": "https://issuer.example/keys",
+            "AUTH_ISSUER": "https://issuer.example",
+            "AUTH_AUDIENCE": "shop",
+            "AUTH_ROLES_CLAIM": "realm_access.roles",
             "FUNCTION_TARGET": "get_user",
             "HOST": "127.0.0.1",
             "PORT": "9000",
@@ -40,6 +45,8 @@ def test_every_setting_is_read() -> None:
         sink="http://kafka-sink-ingress.knative-eventing.svc.cluster.local/shop/payments",
         event_overrides=overrides["extensions"],
         cors_origins=("https://shop.example.com", "http://localhost:5173", "http://[::1]:8080"),
+        sink_token="/tokens/sink",  # noqa: S106 - a path
+        auth=Auth("https://issuer.example/keys", "https://issuer.example", "shop", "realm_access.roles"),
         function="get_user",
         host="127.0.0.1",
         port=9000,
@@ -68,6 +75,19 @@ WRONG = [
         for value in ("http://a:http/", "http://a:65536/", "http://:80/", "http://[::1/", "http://a..b/")
     ),
     *(
+        ("AUTH_JWKS_URL", value)
+        for value in (
+            "keys",
+            "ftp://a/",
+            "https://",
+            "https://a b/",
+            "https://me:secret@a/",
+            "https://a:0/",
+            "http://a/",
+        )
+    ),
+    ("AUTH_JWKS_URL", "http://svc.issuer.example/keys"),
+    *(
         ("K_CE_OVERRIDES", value)
         for value in ("{", "null", "[]", '"x"', "5", '{"extensions": [1]}', '{"extensions": "x"}')
     ),
@@ -91,6 +111,36 @@ def test_16_a_setting_that_cannot_be_right_is_refused_by_its_name(variable: str,
     """Whoever mends it knows where to look."""
     with pytest.raises(WrongSettings, match=variable):
         Settings.read({variable: value})
+
+
+AUTH = {
+    "AUTH_JWKS_URL": "https://issuer.example/keys",
+    "AUTH_ISSUER": "https://issuer.example",
+    "AUTH_AUDIENCE": "shop",
+}
+
+
+@pytest.mark.parametrize("given", [*([name] for name in AUTH), *([*(AUTH.keys() - {name})] for name in AUTH)])
+def test_half_of_what_verifies_tokens_is_refused(given: list[str]) -> None:
+    """It would let everybody in, or nobody; the message names what is missing."""
+    with pytest.raises(WrongSettings) as refused:
+        Settings.read({name: AUTH[name] for name in given})
+    assert all((name in str(refused.value)) == (name not in given) for name in AUTH)
+
+
+def test_a_claim_of_roles_alone_is_refused() -> None:
+    """Whoever names it means tokens to be looked at."""
+    with pytest.raises(WrongSettings, match="AUTH_JWKS_URL and AUTH_ISSUER and AUTH_AUDIENCE must be set"):
+        Settings.read({"AUTH_ROLES_CLAIM": "groups"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:80/k", "http://localhost/k", "http://keys.auth.svc/k", "http://keys.auth.svc.cluster.local/"],
+)
+def test_keys_come_unencrypted_from_inside_only(url: str) -> None:
+    """From this machine, and from a cluster's own names."""
+    assert Settings.read({**AUTH, "AUTH_JWKS_URL": url}).auth == Auth(url, "https://issuer.example", "shop")
 
 
 @pytest.mark.parametrize("overrides", ["{}", '{"extensions": null}', '{"extensions": {}}'])
