@@ -147,7 +147,9 @@ def test_what_must_be_there_is_documented(name: str) -> None:
 def test_an_operation_documents_its_errors(function: str) -> None:
     """Every function may answer these; 404 is for those that look for something that must be there."""
     raises_not_found = function in {"deposit_cash", "get_user", "create_order", "get_order"}
-    expected = {"200", "400", "405", "413", "422", "500", "503"} | ({"404"} if raises_not_found else set())
+    expected = {"200", "400", "401", "403", "405", "413", "422", "500", "503"} | (
+        {"404"} if raises_not_found else set()
+    )
     assert OPERATIONS[function][2]["responses"].keys() == expected
 
 

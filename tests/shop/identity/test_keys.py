@@ -38,15 +38,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
+async def issuer(configure: Callable[..., None]) -> AsyncIterator[Issuer]:
     """Run an issuer, and this code in a process that trusts it."""
     async with Issuer() as running:
-        with process.running(Process(Settings(auth=running.auth))):
-            yield running
+        configure(auth=running.auth)
+        yield running
 
 
 @pytest.fixture
-async def held(issuer: Issuer, held: Keys, clock: Clock) -> AsyncIterator[Keys]:
+async def held(issuer: Issuer, clock: Clock) -> AsyncIterator[Keys]:
     """Return what holds the issuer's keys; none is fetched yet."""
     holding = Keys(clock)
     yield holding
@@ -107,11 +107,11 @@ async def test_a_new_key_is_found_as_soon_as_the_issuer_may_be_asked(issuer: Iss
 async def test_a_key_that_was_withdrawn_counts_for_minutes_only(issuer: Issuer, held: Keys, clock: Clock) -> None:
     """The keys are fetched again though all that come are known; nobody waits for that."""
     assert await held.find("rsa", "RS256") is not None
-    issuer.published, issuer.slow_s = ["ec"], 0.05
+    issuer.published, issuer.slow_s = ["ec-2"], 0.05
     clock.moved_s += keys.FRESH_S + 1
     assert await held.find("rsa", "RS256") is not None
     await until(lambda: issuer.asked == 2)
-    assert await held.find("ec", "ES256") is not None  # waits for that fetch
+    assert await held.find("ec-2", "ES256") is not None  # waits for that fetch
     assert await held.find("rsa", "RS256") is None
     assert issuer.asked == 2
 
