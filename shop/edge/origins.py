@@ -16,7 +16,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 SENT = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "traceparent")
 """The headers that a page may send beside those that every page may."""
 
-SHOWN = ("Idempotent-Replayed", "Preference-Applied", "Retry-After", "traceparent")
+SHOWN = ("Idempotent-Replayed", "Preference-Applied", "Retry-After", "WWW-Authenticate", "traceparent")
 """The headers of an answer that a page may read beside those that every page may."""
 
 REMEMBERED_S = 7200
