@@ -495,7 +495,7 @@ MUTANTS = (
         "",
         f"{_EVERY}::test_19_a_field_of_a_post_in_its_query_is_400",
     ),
-    _in("shop/edge/http", "an unsafe repeat is asked for", "if reason.code.retryable else None", "", _UNKNOWN),
+    _in("shop/edge/http", "an unsafe repeat is asked for", "    if reason.code.retryable:", "    if True:", _UNKNOWN),
     _in(
         "shop/edge/http",
         "a look at whether a basket is there makes it",
