@@ -86,28 +86,31 @@ _RACES = 10
 async def current_basket(user: str) -> Document:
     """Return the user's one unpaid basket, made now if there is none. Any number of concurrent calls make one.
 
-    One round trip for a basket that exists: the highest number is the only one that can be unpaid.
+    The highest number is the only one that can be unpaid. That it was paid is final, so a durable read is enough to
+    make the next basket. What is answered was made by this very call, or is read as it is now.
     """
     for _ in range(_RACES):
+        latest = await shared.look_at_last(_baskets(), "user", user, by="number", durable=True)
+        if latest is None or latest["status"] == PAID_STATUS:
+            made = await _make_basket({"user": user, "number": Int64(latest["number"] + 1 if latest else 1)})
+            if made is not None:
+                return made
         latest = await shared.look_at_last(_baskets(), "user", user, by="number")
         if latest is not None and latest["status"] != PAID_STATUS:
             return latest
-        basket = await _make_basket({"user": user, "number": Int64(latest["number"] + 1 if latest else 1)})
-        if basket["status"] != PAID_STATUS:
-            return basket
     raise Unavailable(Code.TOO_MANY_UPDATES, "too many concurrent orders of this user; try again")
 
 
-async def _make_basket(key: Mapping[str, Any]) -> Document:
-    """Return the basket of this user and number, made now if there is none."""
+async def _make_basket(key: Mapping[str, Any]) -> Document | None:
+    """Make the basket of this user and number. Return it, or None when it may be another call that made it."""
     content = {"status": OPEN, "attempt": Int64(0)}
     make_it = {"$setOnInsert": content}
     seen = await shared.apply(_baskets(), shared.Statement(key, make_it, upsert=True, only_unchanged=True))
-    if seen is not None and seen.made is not None:
+    if seen is None:
+        await change.upsert(_baskets(), key, make_it)
+    elif seen.made is not None:
         return {"_id": seen.made, **key, **content}
-    if seen is not None and seen.document is not None:
-        return seen.document
-    return await change.upsert(_baskets(), key, make_it)
+    return None
 
 
 def next_attempt(basket: Document) -> int:

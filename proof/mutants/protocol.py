@@ -158,8 +158,8 @@ MUTANTS = (
     _in(
         "shop/orders",
         "a basket paid meanwhile is given all the same",
-        'if basket["status"] != PAID_STATUS:\n            return basket',
-        "return basket",
+        'if latest is not None and latest["status"] != PAID_STATUS:\n            return latest',
+        "if latest is not None:\n            return latest",
         _ORDERS,
     ),
     _in(

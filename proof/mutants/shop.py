@@ -258,6 +258,14 @@ MUTANTS = (
         "(name for name in ())",
         _TERMS,
     ),
+    _in(
+        "orders",
+        "what another call made is answered as this one's",
+        "    return None\n\n\ndef next_attempt",
+        "    return seen.document\n\n\ndef next_attempt",
+        "tests/shop/test_orders.py",
+    ),
+    _in("orders", "a new basket costs a read as of now", ", durable=True", "", "tests/shop/test_orders.py"),
     _in("orders", "a term is not stored", "literal(agreed[term]) if term in agreed else REMOVE", "REMOVE", _TERMS),
     _in(
         "messages",

@@ -213,8 +213,18 @@ MUTANTS = (
         "shop.orders.current_basket",
         (
             (
-                'latest is not None and latest["status"] != PAID_STATUS',
-                'latest is not None and latest["status"] == OPEN',
+                'latest is None or latest["status"] == PAID_STATUS',
+                'latest is None or latest["status"] != OPEN',
+            ),
+        ),
+    ),
+    Mutant(
+        "an unpaid basket is answered as it was",
+        "shop.orders.current_basket",
+        (
+            (
+                'latest = await shared.look_at_last(_baskets(), "user", user, by="number")\n',
+                'latest = latest or await shared.look_at_last(_baskets(), "user", user, by="number")\n',
             ),
         ),
     ),

@@ -272,17 +272,23 @@ async def _look(at: AsyncCollection[Document], keys: Sequence[Mapping[str, Any]]
     return [_with_key(found, key) for key in keys]
 
 
-async def look_at_last(at: AsyncCollection[Document], group: str, value: str, by: str) -> Document | None:
-    """Read, of the documents whose field `group` has this value, the last one `by` another field, as it is now."""
+async def look_at_last(
+    at: AsyncCollection[Document], group: str, value: str, by: str, *, durable: bool = False
+) -> Document | None:
+    """Read, of the documents whose field `group` has this value, the last one `by` another field, as it is now.
+
+    A `durable` one may be from before: it costs half, and is enough where what it says can never change again.
+    """
+    level = "majority" if durable else "linearizable"
 
     def act(values: Sequence[str]) -> Awaitable[Sequence[Document | None]]:
-        return _look_at_last(at, group, values, by)
+        return _look_at_last(at, group, values, by, level)
 
-    return await _lanes().lane(("look at last", at.database.name, at.name, group, by), act).share(value)
+    return await _lanes().lane(("look at last", at.database.name, at.name, group, by, level), act).share(value)
 
 
 async def _look_at_last(
-    at: AsyncCollection[Document], group: str, values: Sequence[str], by: str
+    at: AsyncCollection[Document], group: str, values: Sequence[str], by: str, level: str
 ) -> list[Document | None]:
     if len(values) == 1:
         command: Document = {"find": at.name, "filter": {group: values[0]}, "sort": {by: -1}, "limit": 1}
@@ -298,7 +304,7 @@ async def _look_at_last(
             ],
             "cursor": {"batchSize": MOST + 1},
         }
-    found = await _documents(at, command | {"readConcern": {"level": "linearizable"}})
+    found = await _documents(at, command | {"readConcern": {"level": level}})
     return [_with_key(found, {group: value}) for value in values]
 
 

@@ -114,12 +114,35 @@ class TestGetBasket:
         await orders.settle(decided(event, DECLINED))
         assert orders.next_attempt(await stored(basket)) == 2
 
-    async def test_a_known_basket_takes_one_round_trip(self) -> None:
-        """One find, and nothing else."""
+    async def test_a_known_basket_is_read_as_it_is_now(self) -> None:
+        """It may have been ordered, and a replaced primary not know it: the last word is linearizable."""
         await new_basket()
         async with counted() as commands:
             await new_basket()
-        assert commands.names == ["find"]
+        assert commands.names == ["find", "find"]
+        assert [sent["readConcern"]["level"] for sent in commands.sent] == ["majority", "linearizable"]
+
+    async def test_a_new_basket_takes_a_durable_read_and_its_own_update(self) -> None:
+        """That the last one is paid is final, and what this call made nobody else has seen."""
+        await paid_basket()
+        async with counted() as commands:
+            await new_basket()
+        assert commands.names == ["find", "update"]
+        assert commands.sent[0]["readConcern"] == {"level": "majority"}
+
+    async def test_a_basket_that_another_call_made_is_read_as_it_is_now(self) -> None:
+        """It is made and ordered right before this call makes it: what the update meets is not the last word."""
+        others = [ordered_basket]
+
+        async def order_it() -> None:
+            if others:
+                await others.pop()()
+
+        async with counted() as commands:
+            with meeting("baskets.update", order_it):
+                given = await orders.current_basket("Pavel")
+        assert (given["number"], given["status"]) == (1, "ordered")
+        assert commands.sent[-1]["readConcern"] == {"level": "linearizable"}
 
 
 class TestOrder:
