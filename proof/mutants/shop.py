@@ -265,6 +265,13 @@ MUTANTS = (
         "    return seen.document\n\n\ndef next_attempt",
         "tests/shop/test_orders.py",
     ),
+    _in(
+        "orders",
+        "an unpaid basket is answered as it was",
+        'latest = await shared.look_at_last(_baskets(), "user", user, by="number")\n',
+        'latest = latest or await shared.look_at_last(_baskets(), "user", user, by="number")\n',
+        "tests/shop/test_orders.py",
+    ),
     _in("orders", "a new basket costs a read as of now", ", durable=True", "", "tests/shop/test_orders.py"),
     _in("orders", "a term is not stored", "literal(agreed[term]) if term in agreed else REMOVE", "REMOVE", _TERMS),
     _in(

@@ -219,16 +219,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "an unpaid basket is answered as it was",
-        "shop.orders.current_basket",
-        (
-            (
-                'latest = await shared.look_at_last(_baskets(), "user", user, by="number")\n',
-                'latest = latest or await shared.look_at_last(_baskets(), "user", user, by="number")\n',
-            ),
-        ),
-    ),
-    Mutant(
         "an ordered basket is ordered again",
         "shop.orders._order_it",
         (('{"$eq": ["$status", OPEN]}', '{"$ne": ["$status", PAID_STATUS]}'),),
