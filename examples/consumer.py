@@ -19,7 +19,8 @@ def consume(kafka: str, database: sqlite3.Connection) -> None:
     database.execute("CREATE TABLE IF NOT EXISTS counted (id BLOB PRIMARY KEY)")
     database.execute("CREATE TABLE IF NOT EXISTS sales (user TEXT PRIMARY KEY, sum INTEGER)")
     group = {"group.id": "sales", "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    consumer = Consumer({"bootstrap.servers": kafka, **group})
+    quick = {"session.timeout.ms": 6000}  # whoever is killed holds its partitions for so long
+    consumer = Consumer({"bootstrap.servers": kafka, **group, **quick})
     consumer.subscribe(["results"])
     while True:
         record = consumer.poll(1)
