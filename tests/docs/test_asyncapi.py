@@ -27,6 +27,7 @@ CHANNELS, OPERATIONS, PARTS = DOCUMENT["channels"], DOCUMENT["operations"], DOCU
 
 kinds = pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.DESCRIPTOR.name)
 
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 REQUESTED = PaymentRequested(user="Павел", basket="66f0c1d2e3a4b5c6d7e8f901", number=1, attempt=2, sum=10, epoch=3)
 DECIDED = PaymentDecided(user="Павел", basket="66f0c1d2e3a4b5c6d7e8f901", number=1, attempt=2, sum=10, outcome=1)
 REQUESTED.ordered_at.FromMilliseconds(1_795_000_000_250)
@@ -106,16 +107,22 @@ def test_a_channel_has_the_messages_of_its_topic(kind: type[Event]) -> None:
 @pytest.mark.parametrize("event", [REQUESTED, DECIDED], ids=["PaymentRequested", "PaymentDecided"])
 def test_the_described_headers_are_those_of_what_is_emitted(event: Event) -> None:
     """As a record has them; and each that is described is there, or may be left out."""
-    sent = parse(_headers(event).items(), _data(event), "ce-")
-    headers = dict(sent.headers("ce_"))
+    headers = record_headers(event, TRACE)
     message = resolved(PARTS["messages"][event.DESCRIPTOR.name])
     Draft202012Validator(message["headers"]).validate(headers)
     for wrong in ({"ce_id": "1"}, {"ce_type": "other"}, {"ce_source": "/elsewhere"}, {"content-type": "text/plain"}):
         assert not Draft202012Validator(message["headers"]).is_valid(headers | wrong)
-    required = set(PARTS["schemas"]["Attributes"]["required"])
-    assert headers.keys() == required
+    attributes = PARTS["schemas"]["Attributes"]
+    assert headers.keys() == attributes["properties"].keys() | {"ce_type", "ce_source"}
+    assert record_headers(event, None).keys() == set(attributes["required"])
     (source,) = {part["properties"]["ce_source"]["const"] for part in message["headers"]["allOf"][1:]}
     assert source == SOURCES[type(event)]
+
+
+def record_headers(event: Event, trace: str | None) -> dict[str, str]:
+    """Return the attributes of an event as the headers of its record."""
+    sent = {name: value for name, value in _headers(event, trace).items() if name != "traceparent"}
+    return dict(parse(sent.items(), _data(event), "ce-").headers("ce_"))
 
 
 def test_a_dead_letter_is_described_as_kafka_source_makes_it() -> None:
