@@ -4,7 +4,7 @@ What stands for what:
 
     Knative Serving      servers/services.py, parts.py   one process for each Service, started again when it ends
     its ingress          servers/envoy.py                Envoy, which Kourier runs too; the HTTPRoute's gateway as well
-    SinkBinding          plan.py                         K_SINK and K_CE_OVERRIDES in the environment
+    SinkBinding          plan.py                         K_SINK and K_CE_OVERRIDES in the environment; no token
     KafkaSink            stand_ins/kafka_sink.py         HTTP in, Kafka out, held to what the real receiver did
     KafkaSource          stand_ins/kafka_source.py       Kafka in, HTTP out, held to what the real dispatcher did
     PingSource           stand_ins/ping_source.py        a timer

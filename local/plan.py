@@ -103,6 +103,7 @@ class Plan:
             "port": self.ports["SINK_PORT"],
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "sinks": [asdict(sink) for sink in self.manifests.sinks],
+            **({"tokens": str(tokens.absolute())} if (tokens := self.settings.sink_tokens) else {}),
         }
 
     def kafka_source(self) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Settings:
     """A MongoDB replica set to use instead of starting one."""
     kafka_bootstrap_servers: str | None = None
     """A Kafka to use instead of starting one."""
+    sink_tokens: Path | None = None
+    """The file of the tokens that the KafkaSinks demand, if they demand any; see `local/stand_ins/kafka_sink.py`."""
     echo_logs: bool = False
     manifests: Path = ROOT / "local"
     """The folder of a kustomization: the base with its topics and its public paths."""

@@ -5,6 +5,9 @@
     {"host": "127.0.0.1", "port": 0, "bootstrap_servers": "127.0.0.1:9092",
      "sinks": [{"namespace": "shop", "name": "payments", "topic": "payments", "content_mode": "binary"}]}
 
+With `"tokens": "FILE.json"`, which holds `{"payments": ["token"]}`, the sinks that the file names demand one of their
+tokens, as with `authentication-oidc: enabled` and EventPolicies. The file is read for each request; it may come and go.
+
 It is held to what the real receiver did, case by case, in tests/local/stand_ins/recorded/sink.ndjson. With Kafka away
 it answers 503 after two minutes, as the real one does: callers need a shorter time-out of their own, after which the
 event may still be stored. It prints one line when it listens; SIGTERM and SIGINT let requests in progress end, for 5 s.
@@ -133,6 +136,7 @@ class Receiver:
             for sink in config["sinks"]
         }
         self._publisher = _Publisher(config["bootstrap_servers"])
+        self._tokens = Path(config["tokens"]) if config.get("tokens") else None
         self._busy: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._closing = False
@@ -181,6 +185,9 @@ class Receiver:
         sink = self._sinks.get(path.removesuffix("/"))
         if sink is None:
             return 404
+        if (refused := refusal(self._tokens, path.removesuffix("/").rpartition("/")[2], headers)) is not None:
+            _log.warning("refused status=%d topic=%s reason=token", refused, sink.topic)
+            return refused
         try:
             event = cloudevents.parse(headers, body or None, "ce-")
         except NotAnEventError as error:
@@ -216,6 +223,21 @@ class Receiver:
         if self._connections:
             await asyncio.wait(list(self._connections), timeout=_STOP_TIMEOUT_S)
         self._publisher.close()
+
+
+def refusal(tokens: Path | None, sink: str, headers: http1.Headers) -> int | None:
+    """Return the status for a request whose token a sink does not take; None when it may be stored.
+
+    403 for a token of another sink: Eventing knows who sends it, and no EventPolicy lets them. 401 for any other.
+    """
+    try:
+        demanded: dict[str, list[str]] = json.loads(tokens.read_text()) if tokens else {}
+    except FileNotFoundError:
+        return None
+    token = (http1.value_of(headers, "authorization") or "").removeprefix("Bearer ")
+    if sink not in demanded or token in demanded[sink]:
+        return None
+    return 403 if any(token in others for others in demanded.values()) else 401
 
 
 def _request_line(line: str) -> tuple[str, str, str]:

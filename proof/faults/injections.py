@@ -14,6 +14,7 @@ from tests.support import functions
 Injection = Callable[[System], Awaitable[None]]
 
 _OVERDUE = 5  # requests for payment that a delay of the source lets gather
+_REPLACED_S = 2  # longer than a function goes without a look at its token
 _STALL_S = 6  # longer than a function waits for MongoDB
 
 FUNCTIONS = tuple(function.deployed for function in functions.FUNCTIONS.values())
@@ -60,6 +61,18 @@ async def expire_payments(system: System) -> None:
         await system.stack.kill(KAFKA_SOURCE)  # with what it has fetched
         await asyncio.to_thread(system.topics.expire, PAYMENTS)
     await system.stack.wait_ready(KAFKA_SOURCE)
+
+
+async def expire_token(system: System) -> None:
+    """Have the tokens of functions expire, and be replaced only some seconds later: until then no event gets out."""
+    system.mount("first")
+    system.demand("first", "second")
+    await asyncio.sleep(_REPLACED_S)  # until each function has it
+    system.demand("second")
+    await asyncio.sleep(_STALL_S)
+    system.mount("second")
+    await asyncio.sleep(_REPLACED_S)
+    system.demand()
 
 
 async def step_down(system: System) -> None:
@@ -117,6 +130,7 @@ LONG: Mapping[str, Injection] = {
     "mongod-terminated": terminated(MONGOD),
     "ingress-killed": killed(ENVOY),
     "groups-reset-to-earliest": reset_groups,
+    "sink-token-expired": expire_token,
 }
 
 ON_A_REPLICA_SET: Mapping[str, Injection] = {
@@ -136,5 +150,6 @@ ALL: Mapping[str, Injection] = {
     **{f"{part}-terminated": terminated(part) for part in (KAFKA_SINK, KAFKA)},
     **{name: SHORT[name] for name in ("dispatcher-rolled-out", "retention-passed")},
     "groups-reset-to-earliest": reset_groups,
+    "sink-token-expired": expire_token,
     **ON_A_REPLICA_SET,
 }

@@ -7,7 +7,8 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,10 +22,10 @@ from local.settings import Settings
 from local.stack import Stack
 from proof.faults.customers import Shop
 from proof.faults.replica_set import ReplicaSet
-from proof.faults.topics import DEAD_LETTERS, Record, Topics, record_of
+from proof.faults.topics import DEAD_LETTERS, PAYMENTS, RESULTS, Record, Topics, record_of
 from proof.faults.waiting import eventually
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
-from tests.support.functions import triggered
+from tests.support.functions import FUNCTIONS, triggered
 
 Document = dict[str, Any]
 
@@ -32,7 +33,7 @@ CONSUMERS = tuple(function.deployed for function in triggered("event").values())
 
 # Small arrays, so that a handful of orders crosses their limit.
 _LIMITS = {"ARRAY_LIMIT": "4", "ARCHIVE_BATCH": "2"}
-_ENVIRONMENTS = {"billing-handler": _LIMITS, "deposit-cash": _LIMITS}
+_LIMITED = ("billing-handler", "deposit-cash")
 
 # Retries that end within the patience of a test. Billing and settlement give up after 6 s, which resend heals;
 # notifications are retried for 80 s, longer than any outage here, as in the manifests.
@@ -53,6 +54,14 @@ class System:
     mongo: AsyncMongoClient[Document]
     replica_set: ReplicaSet | None = None
     """The MongoDB of the stack, when it is not the stack's own mongod."""
+
+    def mount(self, token: str) -> None:
+        """Give every function that emits this token, as if its SinkBinding had."""
+        _replace(self.stack.folder / _MOUNTED, token)
+
+    def demand(self, *tokens: str) -> None:
+        """Have the KafkaSinks of both topics take these tokens and no others; any request, when none is named."""
+        _replace(self.stack.folder / _DEMANDED, json.dumps({PAYMENTS: tokens, RESULTS: tokens} if tokens else {}))
 
     def collection(self, name: str) -> AsyncCollection[Document]:
         """Return a collection by its full name, `orders.baskets`, to be read as the functions read it."""
@@ -214,11 +223,26 @@ class System:
         await self.stack.wait_ready(part)
 
 
+_MOUNTED, _DEMANDED = "mounted.token", "tokens.json"
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file that is there as a whole or as it was."""
+    file.with_suffix(".new").write_text(text)
+    file.with_suffix(".new").rename(file)
+
+
 @asynccontextmanager
 async def running(settings: Settings, replica_set: ReplicaSet | None = None) -> AsyncIterator[System]:
     """Run a stack with small arrays and short retries, in which every event is delivered twice."""
+    folder = settings.folder.absolute()
+    mounted = {"SINK_TOKEN_FILE": str(folder / _MOUNTED)}
+    environments = {function.deployed: mounted for function in FUNCTIONS.values() if function.emits}
+    for name in _LIMITED:
+        environments[name] = {**environments.get(name, {}), **_LIMITS}
+    settings = replace(settings, sink_tokens=folder / _DEMANDED)
     async with (
-        Stack(settings, patches=_PATCHES, env_overrides=_ENVIRONMENTS) as stack,
+        Stack(settings, patches=_PATCHES, env_overrides=environments) as stack,
         Topics(stack.kafka_bootstrap_servers) as topics,
         AsyncMongoClient[Document](stack.mongodb_uri, tz_aware=True, w="majority") as mongo,
     ):

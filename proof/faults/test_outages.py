@@ -137,3 +137,25 @@ async def test_a_hundred_hopeless_baskets_do_not_starve_resend(system: System, s
     # Their age is an hour, and so is their next wait.
     assert all(stored["resend_at"] > long_ago + timedelta(minutes=110) for stored in put_off)
     assert "attempt 1 was never declined" in system.reason(await system.dead_letter(ids[0], "billing-handler"))
+
+
+async def test_while_a_token_has_expired_orders_are_accepted_and_paid_once_it_is_replaced(
+    system: System, shop: Shop
+) -> None:
+    """The sinks answer 401, as Eventing does: the log says what to do, and resend does what the emission could not."""
+    user = await shop.account(100)
+    basket, attempt = await shop.basket(user)
+    system.mount("expired")
+    system.demand("fresh")
+    try:
+        reply = await shop.order(user, basket, 10, attempt)
+        assert (reply.status, reply.body["order_status"]) == (200, "ordered")
+        assert "the sink answered 401: Eventing demands a token" in system.stack.log_file("create-order").read_text()
+        await system.resend(user)
+        assert (await system.basket(basket))["status"] == "ordered"
+        system.mount("fresh")
+        assert await system.healed(user, basket) == "paid"
+    finally:
+        system.demand()
+    assert await shop.balance(user) == 90
+    assert await system.notified(user, 1) == [(f"{basket}.1", "paid")]

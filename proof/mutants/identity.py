@@ -1,4 +1,4 @@
-"""Mutants of who is let in: tokens, the keys that verify them, and what a caller may do."""
+"""Mutants of who is let in: tokens, the keys that verify them, what a caller may do; and the token of events."""
 
 from proof.mutants.mutant import Mutant
 
@@ -6,6 +6,7 @@ _TABLE = "tests/functions/test_tokens.py"
 _BAD = f"{_TABLE}::test_a_bad_token_opens_nothing"
 _WHO = f"{_TABLE}::test_who_may_make_which_call"
 _KEYS = "tests/shop/identity/test_keys.py"
+_SENT = "tests/shop/emission/test_token.py"
 _SETTINGS = "tests/shop/process/test_settings.py"
 
 
@@ -21,13 +22,6 @@ MUTANTS = (
     _in("identity/tokens", "clocks may differ by hours", "LEEWAY_S = 10\n", "LEEWAY_S = 10_000\n", _TABLE),
     _in("identity/tokens", "the first of two headers counts", "if len(sent) > 1:", "if False:", _TABLE),
     _in("identity/tokens", "a token may be huge", "if len(sent[0]) > MAX_TOKEN:", "if False:", _BAD),
-    _in(
-        "identity/tokens",
-        "a key counts for any algorithm that a token names",
-        "    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS.values():",
-        "    if not isinstance(algorithm, str):",
-        _BAD,
-    ),
     _in(
         "identity/tokens",
         "a part of a word is a role",
@@ -85,6 +79,25 @@ MUTANTS = (
         "        if False:\n            raise",
         _KEYS,
     ),
+    # --- the token of events
+    _in(
+        "emission/token",
+        "a token is read once",
+        "if self._clock() - self._looked_at > CHECKED_S:",
+        "if not self._text:",
+        _SENT,
+    ),
+    _in(
+        "emission/token",
+        "a token of the same length is the same",
+        "found.st_ino, found.st_mtime_ns, found.st_size",
+        "0, 0, found.st_size",
+        _SENT,
+    ),
+    _in("emission/token", "each event looks at the file", "> CHECKED_S:", "> -1:", _SENT),
+    _in("emission/token", "anything is a token", "if not _TOKEN.fullmatch(text):", "if False:", _SENT),
+    _in("emission/sink", "a token that was replaced is found out a second later", "self._token.look()", "pass", _SENT),
+    _in("emission/sink", "a refused event is sent twice for nothing", 'not in ("", self._sent)', 'not in ("",)', _SENT),
     # --- settings
     _in(
         "process/settings",

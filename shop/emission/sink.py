@@ -11,11 +11,13 @@ import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import cast
 from urllib.parse import quote, unquote, urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from shop.emission.token import Token
 from shop.errors import Code, Unavailable
 from shop.process import process
 from shop.process.tls import trusted
@@ -42,12 +44,22 @@ async def send(headers: Mapping[str, str], data: bytes) -> None:
                 status = await sink.post(headers, data)
             except ClosedError:
                 status = await sink.post(headers, data, fresh=True)
+            if status == HTTPStatus.UNAUTHORIZED and sink.has_another_token():
+                status = await sink.post(headers, data)
     except (TimeoutError, OSError, HttpParserError) as error:
         raise Unavailable(
             Code.SINK_UNAVAILABLE, f"the sink did not take the event: {type(error).__name__} {error}"
         ) from error
     if not 200 <= status < 300:
-        raise Unavailable(Code.SINK_UNAVAILABLE, f"the sink answered {status}")
+        raise Unavailable(Code.SINK_UNAVAILABLE, f"the sink answered {status}{_TO_DO.get(status, '')}")
+
+
+_TO_DO: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: ": Eventing demands a token, and there is none in SINK_TOKEN_FILE (/oidc/token) that it "
+    "takes; see that this function's SinkBinding is ready and its pods are from after it",
+    HTTPStatus.FORBIDDEN: ": no EventPolicy lets this function's SinkBinding write there; apply components/oidc",
+}
+"""What somebody has to do; the event waits meanwhile, as in any outage of the sink."""
 
 
 class ClosedError(ConnectionError):
@@ -65,9 +77,13 @@ class Sink:
         target = quote((url.path or "/") + (f"?{url.query}" if url.query else ""), safe=_AS_IT_IS)
         named = (f"[{host}]" if ":" in host else host) + (f":{url.port}" if url.port else "")
         self._head = f"POST {target} HTTP/1.1\r\nHost: {named}\r\n"
+        self._password = ""
         if url.username is not None:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
-            self._head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
+            self._password = f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
+        self._token = Token()
+        self._sent = ""
+        """The token that was sent last."""
         self._kept: list[tuple[float, _Connection]] = []
         """Since when each is kept, the latest last."""
         self._closed = False
@@ -78,8 +94,10 @@ class Sink:
         Raises ClosedError when a kept connection was closed before anything of the answer came, OSError for any other
         failure of a connection, HttpParserError for an answer that is no HTTP.
         """
+        self._sent = self._token.current()
+        who = f"Authorization: Bearer {self._sent}\r\n" if self._sent else self._password
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        request = f"{self._head}{lines}Content-Length: {len(data)}\r\n\r\n".encode("ascii") + data
+        request = f"{self._head}{who}{lines}Content-Length: {len(data)}\r\n\r\n".encode("ascii") + data
         connection = (None if fresh else self._take()) or await self._connect()
         try:
             return await connection.post(request)
@@ -88,6 +106,11 @@ class Sink:
                 self._kept.append((time.monotonic(), connection))
             else:
                 connection.abort()  # given up, broken, or with a rest that nobody waits for
+
+    def has_another_token(self) -> bool:
+        """Look whether the token was replaced since the last one was sent."""
+        self._token.look()
+        return self._token.current() not in ("", self._sent)
 
     def _take(self) -> "_Connection | None":
         """Return the connection that was used last and is open still, so that what is too many grows old."""

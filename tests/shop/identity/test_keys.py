@@ -165,7 +165,7 @@ WRONG: dict[str, str] = {
     "keys that are none": '{"keys": {"kid": "rsa"}}',
     "an empty set": '{"keys": []}',
     "too deep": "[" * 100_000,
-    "too large": " " * (keys.MAX_BYTES + 1),
+    "too large": json.dumps({"keys": [public("rsa")]}) + " " * keys.MAX_BYTES,
     "no usable key": json.dumps(
         {
             "keys": [
