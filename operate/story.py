@@ -42,7 +42,7 @@ def of_databases(databases: Databases, basket: ObjectId) -> list[Moment]:
     moments: list[Moment] = []
     stored = databases.collection("orders", "baskets").find_one({"_id": basket})
     if stored is not None:
-        moments += _of_basket(stored)
+        moments += of_basket(stored)
         moments += _of_account(databases, stored["user"], basket)
     # `.` and `/` are neighbours: this is a prefix, by the index of _id.
     key = {"_id": {"$gte": f"{basket}.", "$lt": f"{basket}/"}}
@@ -53,14 +53,27 @@ def of_databases(databases: Databases, basket: ObjectId) -> list[Moment]:
     return moments
 
 
-def _of_basket(stored: Document) -> Iterator[Moment]:
+def of_basket(stored: Document) -> Iterator[Moment]:
+    """Return what orders knows of a basket: each attempt's times and outcome."""
     made = f"basket {stored['number']} of {stored['user']} made"
     yield Moment(stored["_id"].generation_time, "orders", made)
-    if "ordered_at" in stored:
-        yield Moment(stored["ordered_at"], "orders", f"attempt {stored['attempt']} ordered, sum {stored['sum']}")
-    if "decided_at" in stored:
-        settled = stored["status"] if "reason" not in stored else _with_reason("open again", stored["reason"])
-        yield Moment(stored["decided_at"], "orders", f"attempt {stored['attempt']} settled: {settled}")
+    for decline in stored.get("declines", []):
+        yield from _of_attempt(decline, "open")
+        if (
+            "settled_at" in decline
+        ):  # billing remembers the latest decline alone; orders has when the others were decided
+            decided = f"attempt {decline['attempt']} decided: {_with_reason('declined', decline.get('reason', ''))}"
+            yield Moment(decline["decided_at"], "orders", decided)
+    yield from _of_attempt(stored, stored["status"])
+
+
+def _of_attempt(of: Document, status: str) -> Iterator[Moment]:
+    """Yield when an attempt was ordered and settled. What 67d5614 settled has only when billing decided it."""
+    if "ordered_at" in of:
+        yield Moment(of["ordered_at"], "orders", f"attempt {of['attempt']} ordered, sum {of['sum']}")
+    if (at := of.get("settled_at", of.get("decided_at"))) is not None:
+        settled = _with_reason("open again", of["reason"]) if "reason" in of else status
+        yield Moment(at, "orders", f"attempt {of['attempt']} settled: {settled}")
 
 
 def _of_account(databases: Databases, user: str, basket: ObjectId) -> Iterator[Moment]:

@@ -14,7 +14,8 @@ number and attempt included: presence decides, and absence only together with th
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from bson import Int64, ObjectId
@@ -90,6 +91,9 @@ class Decision:
     account: Document
     """The user document after the update, perhaps shown in part."""
 
+    first: bool = True
+    """It seems that it was made now, and not before: for the log alone."""
+
 
 Emit = Callable[[PaymentDecided, str | None], Awaitable[None]]
 """Emits an event, which belongs to a trace, or raises Unavailable when it is unknown whether it did."""
@@ -98,7 +102,7 @@ Emit = Callable[[PaymentDecided, str | None], Awaitable[None]]
 async def charge(requested: PaymentRequested, emit: Emit, traceparent: str | None) -> str:
     """Decide an attempt to pay, tell the decision in the trace of its order, and archive what the account has outgrown.
 
-    Returns what became of the attempt, for the log: `paid`, `declined` or `older`.
+    Returns what became of the attempt, for the log: `paid`, `declined`, `replayed` (decided before) or `older`.
 
     Raises what `decide` raises, and Unavailable when it is unknown whether the decision was told: tell it again.
     """
@@ -107,7 +111,7 @@ async def charge(requested: PaymentRequested, emit: Emit, traceparent: str | Non
         return "older"
     await emit(decision.event, traceparent)
     await PAID_BASKETS.bound(decision.account)
-    return Outcome.Name(decision.event.outcome).lower()
+    return Outcome.Name(decision.event.outcome).lower() if decision.first else "replayed"
 
 
 async def decide(requested: PaymentRequested) -> Decision:
@@ -128,13 +132,19 @@ async def decide(requested: PaymentRequested) -> Decision:
     def may_hold(account: Document) -> bool:
         return bool(requested.number <= account.get("archived_through", 0))
 
-    decide_it = shared.Statement(key, _decide_it(requested, None), upsert=is_first, shown=shown)
+    def decided_at(account: Document) -> datetime | None:
+        entries = [*account.get("paid_baskets", ()), account.get("declined", {})]
+        its = (each for each in entries if each.get("basket") == basket and each["attempt"] == requested.attempt)
+        entry: Document = next(its, {})
+        return entry.get("paid_at") or entry.get("decided_at")
+
+    decide_it = shared.Statement(key, _decide_it(requested, None), upsert=is_first, shown=shown, done_at=decided_at)
     seen = await shared.apply(_users(), decide_it)
     if seen is not None and (account := seen.document) is not None:
         paid = next((entry for entry in account["paid_baskets"] if entry["basket"] == basket), None)
         with suppress(Rejected):
             if (paid or not may_hold(account)) and (decision := _decision(requested, account, paid)) is not None:
-                return decision
+                return replace(decision, first=seen.first)
 
     async def update(looked: Moved | None, session: AsyncClientSession) -> Document | None:
         return await _users().find_one_and_update(
@@ -147,7 +157,7 @@ async def decide(requested: PaymentRequested) -> Decision:
 
     async def read(account: Document | None, paid: Document | None) -> Decision | None:
         if account is not None and (decision := _decision(requested, account, paid)) is not None:
-            return decision
+            return replace(decision, first=paid in account.get("paid_baskets", ()) if paid else decision.first)
         if await change.is_latest(_users(), key, account):
             raise Contradiction(
                 Code.NOT_ITS_TURN,

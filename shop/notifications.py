@@ -9,6 +9,7 @@ State: `notify.notifications`, one document per basket and attempt.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from bson import Int64, ObjectId
 from pymongo import DESCENDING
@@ -38,8 +39,10 @@ _RACES = 10
 """How often a notification may be another one when it is looked at again: only while a primary is being replaced."""
 
 
-async def record(decided: PaymentDecided) -> None:
+async def record(decided: PaymentDecided) -> str:
     """Record the notification of a decision, once.
+
+    Returns what happened, for the log: `paid`, `declined`, or `replayed` (it was recorded before).
 
     One upsert on exactly the key and its user, changing nothing when it is there: an insert that ignores its duplicate
     would not wait until the one it met is durable.
@@ -58,13 +61,13 @@ async def record(decided: PaymentDecided) -> None:
     }
     seen = await shared.apply(_notifications(), _statement(key, content))
     if seen is not None and (seen.changed or _differs(seen.document or {}, content) is None):
-        return
+        return str(content["outcome"]) if seen.first else "replayed"
     for _ in range(_RACES):
         stored = await _recorded(key, content)
         if stored is None:
             continue
         if (field := _differs(stored, content)) is None:
-            return
+            return "replayed"
         if await change.is_latest(_notifications(), {"_id": key, "user": stored["user"]}, stored):
             raise Contradiction(
                 Code.OTHER_CONTENT, f"{key} was notified with {field} {stored.get(field)}, not {content.get(field)}"
@@ -80,7 +83,8 @@ def _differs(stored: Document, content: Document) -> str | None:
 
 def _statement(key: str, content: Document) -> shared.Statement:
     its_key = {"_id": key, "user": content["user"]}
-    return shared.Statement(its_key, _record_it(key, content), upsert=True, only_unchanged=True)
+    change = _record_it(key, content)
+    return shared.Statement(its_key, change, upsert=True, only_unchanged=True, done_at=itemgetter("recorded_at"))
 
 
 async def _recorded(key: str, content: Document) -> Document | None:

@@ -195,6 +195,7 @@ def _order_it(mine: ObjectId, request: OrderRequest, traceparent: str | None) ->
         "request": mine,
         "traceparent": traceparent or REMOVE,
         "decided_at": REMOVE,
+        "settled_at": REMOVE,
         "reason": REMOVE,
         "declines": {"$cond": [{"$gt": ["$attempt", 0]}, _with_the_latest_decline(), REMOVE]},
     }
@@ -203,7 +204,7 @@ def _order_it(mine: ObjectId, request: OrderRequest, traceparent: str | None) ->
 
 def _with_the_latest_decline() -> Mapping[str, Any]:
     """Return the declines with that of the latest attempt, as the basket had it before it is ordered again."""
-    latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at")}
+    latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at", "settled_at")}
     return {"$slice": [{"$concatArrays": [array("declines"), [latest]]}, -DECLINES_KEPT]}
 
 
@@ -327,7 +328,7 @@ async def settle(decided: PaymentDecided) -> str:
 
     Only a decision of the current attempt, on its terms, moves it.
 
-    Returns what happened, for the log: `settled` (now or before) or `older`.
+    Returns what happened, for the log: `paid`, `declined`, `replayed` (it was settled so before) or `older`.
 
     Raises Contradiction for a decision that no order of ours can have led to.
     """
@@ -337,7 +338,8 @@ async def settle(decided: PaymentDecided) -> str:
         {"_id": ObjectId(decided.basket), "user": decided.user},
         _settle_it(decided, status),
         lambda stored: _settled(stored, decided, status),
-        changed="settled",
+        changed=PAID_OUTCOME if decided.outcome == PAID else DECLINED_OUTCOME,
+        done_at=lambda stored: stored.get("settled_at") if stored["attempt"] == decided.attempt else None,
     )
 
 
@@ -346,6 +348,7 @@ def _settle_it(decided: PaymentDecided, status: str) -> Pipeline:
     changes: dict[str, Any] = {
         "status": status,
         "decided_at": to_datetime(decided.decided_at),
+        "settled_at": NOW,
         "reason": literal(decided.reason) if status == OPEN else REMOVE,
         "resend_at": REMOVE,
     }
@@ -381,7 +384,7 @@ def _settled(stored: Document | None, decided: PaymentDecided, status: str) -> s
         raise Contradiction(
             Code.OTHER_CONTENT, f"attempt {current} was decided {status}, but is settled {stored['status']}"
         )
-    return "settled"
+    return "replayed"
 
 
 # --- resend ----------------------------------------------------------------------------------------------------------
@@ -392,19 +395,27 @@ async def resend(emit: Emit, until: float) -> str:
 
     Each claim has a deadline of its own. Returns what happened, for the log.
     """
-    resent = 0
+    resent, oldest_s = 0, 0.0
     try:
         while time.monotonic() < until:
             with client.deadline():
                 due = await claim_due()
             if due is None:
                 return f"resent {resent}"
+            oldest_s = max(oldest_s, time.time() - due.event.ordered_at.ToMilliseconds() / 1000)
             await _emit_claimed(due, emit)
             resent += 1
     except (Unavailable, PyMongoError) as error:
         # An outage must not be amplified: the first failure ends the tick, and the next tick is the retry.
         _log.warning("stopped until the next tick: %s", error)
         return f"resent {resent}, then stopped"
+    finally:
+        if oldest_s:
+            # In sound operation nothing is due: what is says that something between here and billing does not work.
+            fields = {"resent": resent, "oldest_s": round(oldest_s, 1)}
+            _log.warning(
+                "orders were not decided in time, and their payment is requested again", extra={"fields": fields}
+            )
     return f"resent {resent}, more are due"
 
 

@@ -118,6 +118,7 @@ class EarlierDecline(Terms):
     reason: NotRequired[str]
     ordered_at: NotRequired[datetime]
     decided_at: NotRequired[datetime]
+    settled_at: NotRequired[datetime]
 
 
 class Basket(TypedDict):
@@ -132,7 +133,8 @@ class Basket(TypedDict):
     ordered_at: NotRequired[datetime]
     resend_at: NotRequired[datetime]
     request: NotRequired[ObjectId]
-    decided_at: NotRequired[datetime]
+    decided_at: NotRequired[datetime]  # by billing, as it says
+    settled_at: NotRequired[datetime]  # here, after that
     reason: NotRequired[str]
     traceparent: NotRequired[Traceparent]  # where it was ordered; what was ordered without one has none
     declines: NotRequired[list[EarlierDecline]]

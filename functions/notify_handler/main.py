@@ -14,5 +14,4 @@ from shop.schema.events_pb2 import PaymentDecided
 @aio.http
 @consumer(PaymentDecided, notifications.SERVICE)
 async def notify_handler(decided: PaymentDecided, _: Call) -> str:
-    await notifications.record(decided)
-    return "notified"
+    return await notifications.record(decided)

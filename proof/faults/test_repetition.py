@@ -17,9 +17,9 @@ async def test_an_order_whose_events_all_come_twice_is_charged_once(system: Syst
     basket = await system.pay(user, 30)
 
     event = f"{basket}.1"
-    assert set(await system.delivered("billing-handler", event)) == {"paid"}
-    assert set(await system.delivered("order-handler", event)) == {"settled"}
-    assert set(await system.delivered("notify-handler", event)) == {"notified"}
+    for consumer in ("billing-handler", "order-handler", "notify-handler"):
+        first, *others = await system.delivered(consumer, event)
+        assert (first, set(others)) == ("paid", {"replayed"})
     assert await shop.balance(user) == 70
     assert await shop.notifications(user) == [(event, "paid")]
     assert len({record.value for record in system.topics.records(RESULTS, event)}) == 1, "two decisions differ"

@@ -165,8 +165,8 @@ MUTANTS = (
     _in(
         "shop/orders",
         "a decline is kept with the reason of the first one",
-        'latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at")}\n',
-        'latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at")}\n'
+        '"ordered_at", "decided_at", "settled_at")}\n',
+        '"ordered_at", "decided_at", "settled_at")}\n'
         '    latest["reason"] = {"$ifNull": [{"$first": "$declines.reason"}, "$reason"]}  # type: ignore[assignment]\n',
         _ORDERS,
     ),

@@ -151,11 +151,12 @@ def function(
                 handling.outcome, response = "options", Response(headers={"Allow": ", ".join(edge.allows)})
             else:
                 code, response = str(Code.METHOD_NOT_ALLOWED), edge.not_allowed(request)
-                handling.outcome = "method not allowed"
+                handling.outcome = log.REFUSED
         except Exception as error:  # noqa: BLE001 - the last place to catch it; what was not foreseen is logged with its trace
             reason = _sort(error, handling)
             response = edge.refuse(request, reason)
-            handling.outcome, detail = type(reason or error).__name__, str(error)
+            handling.outcome = _outcome(reason)
+            detail = str(error) if reason else f"{type(error).__name__}: {error}"
             code = str(reason.code if reason else Code.INTERNAL_ERROR)
             level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
         duration_s = time.monotonic() - handling.started
@@ -176,6 +177,16 @@ def function(
     handle.__doc__ = named.__doc__
     vars(handle).update(label=label, app=app)
     return handle
+
+
+def _outcome(reason: Rejected | Unavailable | None) -> str:
+    match reason:
+        case Rejected():
+            return log.REFUSED
+        case Unavailable():
+            return log.UNAVAILABLE
+        case None:
+            return log.FAILED
 
 
 async def _health(service: str, method: str) -> Response:

@@ -1,4 +1,8 @@
-"""Write one structured line per message handled: the function, its key, the outcome and how long it took."""
+"""Write one structured line per message handled: the function, its key, the outcome and how long it took.
+
+An outcome is a word: `paid`, `declined` or `done` if it was done now, `replayed` if it had been before, `older` if it
+is about an earlier attempt, `refused` if it can never work, `unavailable` if it may later, `failed` over a bug.
+"""
 
 import json
 import logging
@@ -6,7 +10,10 @@ import sys
 import time
 from functools import lru_cache
 
+from shop import VERSION
 from shop.process import context, process, trace
+
+REFUSED, UNAVAILABLE, FAILED = "refused", "unavailable", "failed"
 
 MAX_TEXT = 512
 """What is logged of a key or detail: enough for any of ours, and a refused body cannot fill the log."""
@@ -22,7 +29,6 @@ class JsonFormatter(logging.Formatter):
         line = {
             "time": _rfc3339(record.created),
             "level": record.levelname.lower(),
-            "function": process.current().settings.function,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
@@ -31,10 +37,18 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         # A customer's text may hold a surrogate, which no encoding takes: the line would be lost.
-        return _encode(line).encode("utf-8", "backslashreplace").decode()
+        its = process.current().settings
+        return (_encode(line)[:-1] + _end(its.function, its.revision)).encode("utf-8", "backslashreplace").decode()
 
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+@lru_cache(16)
+def _end(function: str, revision: str) -> str:
+    """Return the end of each line of a process: what it runs is the same in all of them."""
+    whose = {"function": function, **({"revision": revision} if revision else {}), "version": VERSION}
+    return f", {_encode(whose)[1:]}"
 
 
 def _rfc3339(at: float) -> str:

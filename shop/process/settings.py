@@ -92,6 +92,9 @@ class Settings:
     function: str = "shop"
     """The function this process runs: the name in its logs and at MongoDB."""
 
+    revision: str = ""
+    """The Knative revision it is of; empty where Knative did not start it."""
+
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     port: int = 8080
     """Where to listen, as Knative Serving says."""
@@ -125,6 +128,7 @@ class Settings:
             sink_token=reading.value("SINK_TOKEN_FILE", str, cls.sink_token),
             auth=_auth(reading),
             function=reading.value("FUNCTION_TARGET", str, cls.function),
+            revision=reading.value("K_REVISION", str, cls.revision),
             host=reading.value("HOST", str, cls.host),
             port=reading.value("PORT", _whole_number(1, 65535), cls.port),
         )

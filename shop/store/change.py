@@ -53,20 +53,24 @@ async def update(
     read: Callable[[Document | None], R],
     *,
     changed: R | None = None,
+    done_at: Callable[[Document], Any] = lambda _: None,
 ) -> R:
     """Apply an update and return what `read` makes of the document after it (None: there is none).
 
-    `changed` is the answer when this very update is known to have changed something: then nothing is read.
+    `changed` is the answer when this very update is known to have changed something: then nothing is read. When it only
+    seems so, by the time that `done_at` finds in the document, it is the answer too, as soon as `read` raises nothing.
 
     One round trip, shared with who comes at the same time. What `read` raises as Rejected is raised only when it rests
     on what the document was right after an update of our own, and on the latest state; else it is tried again.
     """
-    seen = await shared.apply(of, shared.Statement(key, change, only_unchanged=changed is not None))
+    it = shared.Statement(key, change, only_unchanged=changed is not None, done_at=done_at)
+    seen = await shared.apply(of, it)
     if seen is not None:
         if seen.changed and changed is not None:
             return changed
         with suppress(Rejected):
-            return read(seen.document)
+            answer = read(seen.document)
+            return changed if seen.first and changed is not None else answer
     for _ in range(_RACES):
         stored = await of.find_one_and_update(key, change, return_document=ReturnDocument.AFTER)
         try:

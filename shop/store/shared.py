@@ -15,7 +15,7 @@ Promises:
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
 from pymongo.asynchronous.collection import AsyncCollection
@@ -30,7 +30,7 @@ from pymongo.errors import (
 from shop.process import process
 from shop.store import client
 from shop.store.client import Document
-from shop.store.pipeline import Pipeline, array
+from shop.store.pipeline import NOW, Pipeline, array
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -141,6 +141,9 @@ class Shown:
 LENGTH = "length"
 """Where a document that is shown in part says how many entries the array has."""
 
+_NOW = "now"
+"""Where one that a statement by itself returns says when that was: whatever bears that time was done by it."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -155,6 +158,9 @@ class Statement:
     only_unchanged: bool = False
     """Who asks needs the document only when this statement did not change it."""
 
+    done_at: Callable[[Document], Any] = lambda _: None
+    """When what the statement is to do was done, as a document after it says; None when it does not say."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -165,6 +171,9 @@ class Seen:
 
     changed: bool = False
     """This very statement is known to have changed or made it."""
+
+    first: bool = False
+    """It seems that this very statement did it, and none before it: by the time, so for the log and nothing else."""
 
     made: Any = None
     """The `_id` of what this very statement made, when it is known."""
@@ -202,10 +211,24 @@ async def _apply(of: AsyncCollection[Document], batch: Sequence[Statement]) -> l
         each for place, each in enumerate(batch) if place not in failed and not (each.only_unchanged and changed[place])
     ]
     read = await _read(of, to_read)
-    return [
-        None if place in failed else Seen(read(each), changed=changed[place], made=made.get(place))
+    seen = [
+        None if place in failed else Seen(read(each), changed[place], changed[place], made.get(place))
         for place, each in enumerate(batch)
     ]
+    return seen if all_changed else _with_first(batch, seen, reply["nModified"])
+
+
+def _with_first(batch: Sequence[Statement], seen: list[Seen | None], changed: int) -> list[Seen | None]:
+    """Tell which statements of a batch did something, when so many did: one command has one time, the latest.
+
+    Of those that found the same thing done, the first one did it.
+    """
+    done: dict[tuple[Any, int], int] = {}
+    for place, (statement, each) in enumerate(zip(batch, seen, strict=True)):
+        if each is not None and each.document is not None and (at := statement.done_at(each.document)) is not None:
+            done.setdefault((at, id(each.document)), place)
+    latest = {done[key] for key in sorted(done, reverse=True)[:changed]}
+    return [replace(each, first=True) if each and place in latest else each for place, each in enumerate(seen)]
 
 
 async def _apply_one(of: AsyncCollection[Document], statement: Statement) -> Seen | None:
@@ -218,12 +241,14 @@ async def _apply_one(of: AsyncCollection[Document], statement: Statement) -> See
         "writeConcern": client.WRITE_CONCERN.document,
     }
     if statement.shown is not None:
-        command["fields"] = _projection([statement.shown])
+        command["fields"] = {**_projection([statement.shown]), _NOW: NOW}
     try:
         reply = await _command(of, command)
     except DuplicateKeyError:
         return None
-    return Seen(reply["value"])
+    document = reply["value"]
+    now = None if document is None else document.pop(_NOW, None)
+    return Seen(document, first=now is not None and statement.done_at(document) == now)
 
 
 async def _read(

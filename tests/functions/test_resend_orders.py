@@ -63,6 +63,19 @@ async def test_what_is_due_is_emitted_again_under_its_id(client: Client) -> None
     assert second == first
 
 
+async def test_that_it_had_to_act_is_a_warning(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """With how many there were, and the age of the oldest; a tick that has nothing to do says none."""
+    await tick()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    for number in range(2):
+        await ordered(client, f"user {number}", age_s=100 + number)
+    await tick()
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    fields = warning.__dict__["fields"]
+    assert fields["resent"] == 2
+    assert 101 <= fields["oldest_s"] < 150
+
+
 async def test_one_tick_emits_all_that_is_due_the_longest_waiting_first(client: Client) -> None:
     """And each once: a claim puts it off."""
     for number in range(5):

@@ -1,6 +1,10 @@
 """What a topic says of a basket can be told, whichever version wrote it."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
+from bson import ObjectId
 
 from operate import story
 from operate.places import find
@@ -28,3 +32,37 @@ def test_each_event_is_told_in_words(about: PaymentRequested | PaymentDecided, t
     attributes = {**ATTRIBUTES, "type": about.DESCRIPTOR.full_name}
     headers: list[tuple[str, bytes | None]] = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
     assert story.said(Message(about.SerializeToString(), headers), find({})) == told
+
+
+def test_each_attempt_is_told_in_the_order_in_which_it_happened() -> None:
+    """Ordered, decided, settled; of what 67d5614 settled there is only when it was decided."""
+    at = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+    def after(**seconds: int) -> dict[str, Any]:
+        return {name: at + timedelta(seconds=later) for name, later in seconds.items()}
+
+    declines = [
+        {"attempt": 1, "sum": 5, "reason": "unknown user", **after(ordered_at=1, decided_at=2)},
+        {"attempt": 2, "sum": 6, "reason": "unknown user", **after(ordered_at=3, decided_at=4, settled_at=5)},
+    ]
+    basket = {
+        "_id": ObjectId.from_datetime(at),
+        "user": "Pavel",
+        "number": 1,
+        "status": "paid",
+        "attempt": 3,
+        "sum": 7,
+        "declines": declines,
+        **after(ordered_at=6, decided_at=7, settled_at=8),
+    }
+    moments = sorted(story.of_basket(basket), key=lambda moment: moment.at)
+    assert [(round((moment.at - at).total_seconds()), moment.what) for moment in moments] == [
+        (0, "basket 1 of Pavel made"),
+        (1, "attempt 1 ordered, sum 5"),
+        (2, "attempt 1 settled: open again (unknown user)"),
+        (3, "attempt 2 ordered, sum 6"),
+        (4, "attempt 2 decided: declined (unknown user)"),
+        (5, "attempt 2 settled: open again (unknown user)"),
+        (6, "attempt 3 ordered, sum 7"),
+        (8, "attempt 3 settled: paid"),
+    ]

@@ -36,9 +36,9 @@ async def all_lines() -> list[str]:
 class TestRecord:
     async def test_a_decision_delivered_twice_is_notified_once(self) -> None:
         """The second delivery changes nothing, the time of recording included."""
-        await notifications.record(decided())
+        assert await notifications.record(decided()) == "paid"
         first = (await notifications.latest("Pavel")).notifications
-        await notifications.record(decided())
+        assert await notifications.record(decided()) == "replayed"
         assert (await notifications.latest("Pavel")).notifications == first
         assert len(first) == 1
 

@@ -1,6 +1,7 @@
 """A basket moves `open -> ordered -> paid` by compare-and-set: the order service's promises, on a real MongoDB."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -297,9 +298,9 @@ class TestSettle:
     async def test_a_decision_settles_once_and_comes_again_for_free(self, outcome: int, status: str) -> None:
         """Delivered twice: the same outcome, and the document unchanged by the second."""
         basket, event = await ordered_basket()
-        assert await orders.settle(decided(event, outcome)) == "settled"
+        assert await orders.settle(decided(event, outcome)) == ("paid" if outcome == PAID else "declined")
         first = await stored(basket)
-        assert await orders.settle(decided(event, outcome)) == "settled"
+        assert await orders.settle(decided(event, outcome)) == "replayed"
         assert await stored(basket) == first
         assert (first["status"], first["decided_at"]) == (status, DECIDED_AT)
         assert "resend_at" not in first
@@ -314,9 +315,24 @@ class TestSettle:
         assert commands.names == ["update", "update", "find"]
 
     async def test_fifty_concurrent_deliveries_settle_once(self) -> None:
-        """None of them fails."""
+        """None of them fails, and one of them is the first."""
         _, event = await ordered_basket()
-        assert set(await asyncio.gather(*(orders.settle(decided(event)) for _ in range(50)))) == {"settled"}
+        said = await asyncio.gather(*(orders.settle(decided(event)) for _ in range(50)))
+        assert Counter(said) == {"paid": 1, "replayed": 49}
+
+    async def test_first_deliveries_and_repetitions_are_told_apart_in_one_batch(self) -> None:
+        """And which time is later: that of billing's decision, or that of the settlement."""
+        events = []
+        for user in "ABCDEF":
+            event = (await order(await new_basket(user), user=user)).event
+            assert event is not None
+            events.append(event)
+        for event in events[:3]:
+            await orders.settle(decided(event))
+        said = await asyncio.gather(*(orders.settle(decided(event)) for event in events))
+        assert said == ["replayed"] * 3 + ["paid"] * 3
+        settled = await orders.find_order("A", events[0].basket)
+        assert settled["settled_at"] - settled["ordered_at"] < timedelta(minutes=1)
 
     @pytest.mark.parametrize("sum_", [10, 99])
     async def test_an_older_decision_changes_nothing_whatever_its_sum(self, sum_: int) -> None:

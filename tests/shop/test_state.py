@@ -48,6 +48,7 @@ DECLINE = {
         "reason": {"bsonType": "string"},
         "ordered_at": DATE,
         "decided_at": DATE,
+        "settled_at": DATE,
     },
     "required": ["sum", "attempt"],
 }
@@ -57,6 +58,7 @@ ADDED: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {
         (
             (),
             {
+                "settled_at": DATE,
                 "traceparent": {"bsonType": "string", "maxLength": 55},
                 "declines": {"bsonType": "array", "items": DECLINE},
             },

@@ -72,7 +72,8 @@ async def test_what_nobody_foresaw_is_logged_with_its_trace(caplog: pytest.LogCa
     assert unhandled.exc_info is not None
     assert (handled.levelno, handled.message) == (logging.ERROR, "handled")
     fields = handled.__dict__["fields"]
-    assert (fields["key"], fields["outcome"]) == ("66f0c1d2e3a4b5c6d7e8f901", "ZeroDivisionError")
+    assert (fields["key"], fields["outcome"]) == ("66f0c1d2e3a4b5c6d7e8f901", "failed")
+    assert fields["detail"] == "ZeroDivisionError: secret"
 
 
 async def test_15_a_body_that_stalls_spends_nobody_s_deadline() -> None:
