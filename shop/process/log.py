@@ -10,8 +10,8 @@ import sys
 import time
 from functools import lru_cache
 
-from shop import VERSION
 from shop.process import context, process, trace
+from shop.process.version import VERSION
 
 REFUSED, UNAVAILABLE, FAILED = "refused", "unavailable", "failed"
 

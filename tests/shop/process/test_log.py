@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from shop import VERSION
 from shop.process import context, log
 from shop.process.process import Process, running
 from shop.process.settings import Settings
+from shop.process.version import VERSION
 
 
 def test_a_line_is_json_and_bounded(caplog: pytest.LogCaptureFixture) -> None:
