@@ -123,10 +123,10 @@ OVERLAY ?= quickstart
 ONTO = $(BIN)/python -m deploy deploy $(call option,overlay,OVERLAY) $(call option,image,IMAGE) \
   $(call option,timeout,TIMEOUT)
 
-deploy: $(DEPLOYABLE) ## Apply an overlay, wait, say what is not ready (OVERLAY=quickstart IMAGE=name:tag TIMEOUT=300)
+deploy: $(DEPLOYABLE) ## Apply an overlay, wait, say what is not ready (OVERLAY=quickstart IMAGE=name:tag TIMEOUT=600)
 	@$(ONTO)
 
-deploy-kn: $(DEPLOYABLE) ## The same with kn, for what kn can make (OVERLAY=quickstart IMAGE=name:tag TIMEOUT=300)
+deploy-kn: $(DEPLOYABLE) ## The same with kn, for what kn can make (OVERLAY=quickstart IMAGE=name:tag TIMEOUT=600)
 	@$(ONTO) --kn
 
 i: deploy ## Install: short for make deploy
@@ -139,9 +139,8 @@ undeploy: $(DEPLOYABLE) ## Remove the functions from the cluster, never their da
 status: $(DEPLOYABLE) ## Show URL, readiness, revision and consumer lag (NAMESPACE=shop)
 	@$(BIN)/python -m deploy status $(call option,namespace,NAMESPACE)
 
-smoke: $(DEPLOYABLE) ## Order of a shop anywhere, and check the money (URL=https://shop.internal, or the cluster's)
-	@$(BIN)/python -m deploy smoke $(call option,url,URL) $(call option,namespace,NAMESPACE) \
-	  $(call option,customer,CUSTOMER)
+smoke: $(DEPLOYABLE) ## Order of a shop anywhere, and check the money (URL=http://HOST, of the paths or of the ingress; TOKEN=)
+	@$(BIN)/python -m deploy smoke $(call option,url,URL) $(call option,namespace,NAMESPACE)
 
 fmt: $(TESTABLE) ## Format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only -q

@@ -37,8 +37,8 @@ def _status(commands: Commands, told: argparse.Namespace) -> None:
 
 
 def _smoke(commands: Commands, told: argparse.Namespace) -> None:
-    calls = smoke.templates(told.url) if told.url else smoke.of_functions(status.urls(commands, told.namespace))
-    smoke.Smoke(calls, commands.say, told.customer, os.environ.get("TOKEN", "")).run()
+    targets = smoke.targets(told.url, lambda: status.urls(commands, told.namespace), commands.say)
+    smoke.Smoke(targets, commands.say, token=os.environ.get("TOKEN", "")).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,14 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     deploying = verb("deploy", _deploy, "apply an overlay, wait, and say what is not ready and why")
     deploying.add_argument("--image", default="", help="the image of the functions, instead of the overlay's")
     deploying.add_argument("--kn", action="store_true", help="use kn for what it can make")
-    deploying.add_argument("--timeout", type=float, default=300, help="how long to wait, in seconds")
+    deploying.add_argument("--timeout", type=float, default=600, help="how long to wait, in seconds")
     undeploying = verb("undeploy", _undeploy, "remove the functions and what calls them, never the data")
     for each in (deploying, undeploying):
         each.add_argument("--overlay", required=True, help="a folder of knative/overlays, or one elsewhere")
     asking = verb("status", _status, "show where the functions are, whether they are ready, and the consumers' lag")
     smoking = verb("smoke", _smoke, "order something of a shop that runs, and check the money")
-    smoking.add_argument("--url", default="", help="where it is; {name} stands for a function's name")
-    smoking.add_argument("--customer", default="", help="who orders, if TOKEN is for a certain user")
+    smoking.add_argument("--url", default="", help="where it is, or where the ingress is; {name} stands for a function")
     for each in (asking, smoking):
         each.add_argument("--namespace", default="shop", help="where the functions are")
     return parser

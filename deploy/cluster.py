@@ -1,12 +1,15 @@
 """Put an overlay onto a cluster, with kubectl alone or with kn; and take the shop away again, without its data."""
 
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from deploy import overlay, readiness
 from deploy.commands import Commands, Failed
 from deploy.overlay import BINDING, JOB, PING, SERVICE, SINK, SOURCE, Overlay, kind, resource
-from shop.doctor.reading import Document, mapping
+from shop.doctor.reading import Document, listed, mapping
 
 _NEEDED: Final = {
     "services.serving.knative.dev": "Knative Serving",
@@ -16,8 +19,10 @@ _NEEDED: Final = {
 }
 """What even the base needs, and what brings it."""
 
-_BOUND_WITHIN_S: Final = 60
-"""A binding is ready as soon as its KafkaSink is: seconds."""
+_NOT_BOUND: Final = "binding context"
+"""What Eventing's webhook says of a Service whose binding it knows, and whose KafkaSink has no address yet."""
+
+_POLL_S: Final = 2.0
 
 _REMOVED: Final = (
     ("gateway.networking.k8s.io", "HTTPRoute"),  # first nobody comes in, then nothing is delivered, then nothing runs
@@ -40,9 +45,12 @@ def check(commands: Commands) -> None:
     try:
         commands.read("kubectl", "get", "customresourcedefinitions", *_NEEDED, "-o", "name")
     except Failed as failure:
+        if "Forbidden" in str(failure):
+            commands.say("You may not look at what is installed there; if something is missing, apply says so")
+            return
+        if "is missing" in str(failure):
+            raise
         if "NotFound" not in str(failure):
-            if "is missing" in str(failure):
-                raise
             raise Failed(
                 f"{failure}\nNo cluster answers. `kubectl config current-context` says which one is asked; kind, "
                 "minikube and `kn quickstart` make one on this machine"
@@ -62,13 +70,21 @@ def deploy(commands: Commands, name: str, image: str, timeout_s: float) -> None:
     _show_urls(commands, wanted)
 
 
-def deploy_with_kn(commands: Commands, name: str, image: str, timeout_s: float) -> None:
+def deploy_with_kn(
+    commands: Commands,
+    name: str,
+    image: str,
+    timeout_s: float,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """Do the same with kn for what it can make: bindings first, so that each Service gets one revision and not two.
 
     A Service that is there before its binding starts without K_SINK, and a second time with it.
     """
-    if not commands.has("kn"):
-        commands.read("kn", "version")  # says what to do
+    commands.need("kn")
+    give_up_at = now() + timeout_s
     wanted = _looked_at(commands, name, image)
     bindings, pings = wanted.of(BINDING), wanted.of(PING)
     by_kn = [document for document in (*bindings, *pings) if _flags(document)]
@@ -79,21 +95,44 @@ def deploy_with_kn(commands: Commands, name: str, image: str, timeout_s: float) 
     there = _there(commands, by_kn)
     for document in bindings:
         _make(commands, document, there)
-    for namespace in sorted({binding.namespace for binding in bindings}):
-        names = [f"sinkbindings.sources.knative.dev/{each.name}" for each in bindings if each.namespace == namespace]
-        within = f"--timeout={_BOUND_WITHIN_S}s"
-        commands.run("kubectl", "wait", *names, "-n", namespace, "--for=condition=Ready", within)
-    for document in wanted.of(SERVICE):
+    bound = {(binding.namespace, mapping(binding.spec.get("subject")).get("name")) for binding in bindings}
+    # Those without a binding first: they start while the KafkaSinks wait for their topics.
+    for document in sorted(wanted.of(SERVICE), key=lambda each: (each.namespace, each.name) in bound):
         # From a file, for kn has no flag for some of what it says: a root file system that cannot be written.
         file = wanted.write(f"services/{document.name}.yaml", [document])
+        if (document.namespace, document.name) in bound:
+            while not (is_bound := _is_bound(commands, file)) and now() < give_up_at:
+                sleep(_POLL_S)
+            if not is_bound:
+                raise Failed(
+                    f"{document} would get no K_SINK after {timeout_s:.0f} s: its KafkaSink is not ready, and `kubectl "
+                    f"get kafkasinks -n {document.namespace}` says why"
+                )
         commands.run("kn", "service", "apply", document.name, "-n", document.namespace, "-f", f"{file}", "--no-wait")
     last = [document for document in left if kind(document) in (SOURCE, PING)]
     if last:
         commands.run("kubectl", "apply", "-f", f"{wanted.write('sources.yaml', last)}")
     for document in pings:
         _make(commands, document, there)
-    readiness.wait(commands, wanted.documents, timeout_s)
+    readiness.wait(commands, wanted.documents, max(give_up_at - now(), 0))
     _show_urls(commands, wanted)
+
+
+def _is_bound(commands: Commands, service: Path) -> bool:
+    """Ask whether a Service would get K_SINK if it was applied now.
+
+    No condition says so: a SinkBinding is not ready before its Service is there, nor does it show whether Eventing's
+    webhook, which puts K_SINK in, knows of it already.
+    """
+    try:
+        told = commands.read("kubectl", "apply", "--dry-run=server", "-f", f"{service}", "-o", "json")
+    except Failed as failure:
+        if _NOT_BOUND not in str(failure):
+            raise
+        return False
+    template = mapping(mapping(mapping(json.loads(told).get("spec")).get("template")).get("spec"))
+    containers = [mapping(container) for container in listed(template.get("containers"))]
+    return all(any(mapping(each).get("name") == "K_SINK" for each in listed(one.get("env"))) for one in containers)
 
 
 def undeploy(commands: Commands, name: str) -> None:
@@ -106,7 +145,7 @@ def undeploy(commands: Commands, name: str) -> None:
     commands.run("kubectl", "delete", "-f", f"{file}", "--ignore-not-found")
     kept = [str(document) for document in wanted.documents if document not in removed]
     commands.say(f"Kept: {', '.join(kept)}")
-    commands.say("Events wait in the topics, and orders in MongoDB: make deploy goes on where it was")
+    commands.say("What was ordered is in MongoDB, and events wait in the topics: make deploy goes on from there")
 
 
 def _owns_a_topic(document: Document) -> bool:

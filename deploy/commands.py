@@ -45,9 +45,13 @@ class Commands:
         """Whether a program is there."""
         return shutil.which(program, path=self.path) is not None
 
+    def need(self, program: str) -> None:
+        """See that a program is there. Raises Failed, saying what to do, when it is not."""
+        self._found((program,))
+
     def run(self, *words: str) -> None:
         """Run a command that speaks for itself. Raises Failed when it fails, or is missing."""
-        self._show(words)
+        self.show(*words)
         # No time-out: a build or an apply takes what it takes, and whoever looks at it has Ctrl-C.
         done = subprocess.run(self._found(words), cwd=self.folder, env=self.environment, check=False)
         if done.returncode:
@@ -56,7 +60,7 @@ class Commands:
     def read(self, *words: str, quiet: bool = False) -> str:
         """Run a command and return what it writes. Raises Failed, with what it complains of, when it fails."""
         if not quiet:
-            self._show(words)
+            self.show(*words)
         try:
             done = subprocess.run(
                 self._found(words),
@@ -73,7 +77,8 @@ class Commands:
             raise Failed(done.stderr.strip() or f"{shlex.join(words)} failed (exit {done.returncode})")
         return done.stdout
 
-    def _show(self, words: tuple[str, ...]) -> None:
+    def show(self, *words: str) -> None:
+        """Show a command that runs."""
         self.say(f"$ {shlex.join(words)}")
 
     def _found(self, words: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,9 @@ from deploy.commands import ROOT, Commands, Failed
 
 _LABEL: Final = "org.opencontainers.image"
 
+LOADED: Final = ("dev.local/", "kind.local/", "ko.local/")
+"""Where Knative looks for no digest, so that an image needs no registry, and may be loaded into the nodes."""
+
 ENGINES: Final = ("docker", "podman", "buildah")
 """In the order of how many use them; each reads the same Containerfile."""
 
@@ -51,7 +54,7 @@ def engine(commands: Commands) -> str:
             continue
         try:
             if name in _WORKS:
-                commands.read(*_WORKS[name], quiet=True)
+                commands.read(*_WORKS[name])
         except Failed as error:
             refused.append(f"{name} is there, but does not work: {str(error).splitlines()[-1]}")
             continue
@@ -71,14 +74,14 @@ def labels(commands: Commands) -> dict[str, str]:
     """Return what an image says of itself: what it is, its version, and the commit and the place it was built from."""
     found = {f"{_LABEL}.title": "shop", f"{_LABEL}.licenses": "Apache-2.0", f"{_LABEL}.version": version()}
     try:
-        revision = commands.read("git", "rev-parse", "HEAD", quiet=True).strip()
-        is_changed = commands.read("git", "status", "--porcelain", "--untracked-files=no", quiet=True).strip()
+        revision = commands.read("git", "rev-parse", "HEAD").strip()
+        is_changed = commands.read("git", "status", "--porcelain", "--untracked-files=no").strip()
     except Failed as error:
         commands.say(f"The image will not say its revision: {str(error).splitlines()[-1]}")
         return found
     found[f"{_LABEL}.revision"] = revision + ("-changed" if is_changed else "")
     try:
-        found[f"{_LABEL}.source"] = _public(commands.read("git", "remote", "get-url", "origin", quiet=True).strip())
+        found[f"{_LABEL}.source"] = _public(commands.read("git", "remote", "get-url", "origin").strip())
     except Failed:
         commands.say("The image will not say its source: this checkout has no remote `origin`")
     return found
@@ -108,5 +111,13 @@ def build(commands: Commands, image: str, base: str) -> None:
     checked(image)
     chosen = engine(commands)
     commands.run(*build_command(chosen, image, base, labels(commands)))
-    load = "" if chosen == "buildah" else f"; into a cluster on this machine: kind load docker-image {image}"
-    commands.say(f"Built {image}. To a registry: {chosen} push {image}{load}")
+    commands.say(f"Built {image}. To a registry: {chosen} push {image}")
+    if image.startswith(LOADED):
+        commands.say(f"Into the nodes of a cluster on this machine: {_load(chosen, image)}")
+
+
+def _load(engine: str, image: str) -> str:
+    """Return the command that puts an image into the nodes of kind: it reads docker's images, or a file."""
+    if engine == "docker":
+        return f"kind load docker-image {image} --name knative"
+    return f"{engine} push {image} docker-archive:shop.tar:{image} && kind load image-archive shop.tar --name knative"

@@ -52,10 +52,6 @@ class Overlay:
         """Return the objects of some kinds."""
         return [document for document in self.documents if kind(document) in kinds]
 
-    def rest(self, *kinds: tuple[str, str]) -> list[Document]:
-        """Return the objects of all other kinds."""
-        return [document for document in self.documents if kind(document) not in kinds]
-
     def write(self, name: str, documents: Iterable[Document]) -> Path:
         """Write some objects to a file, and return its name as commands use it."""
         content: list[dict[str, Any]] = [document.content for document in documents]
@@ -91,6 +87,7 @@ def read(commands: Commands, name: str, image_name: str) -> Overlay:
 
 
 def _built(commands: Commands, folder: Path) -> list[Document]:
+    commands.show("kubectl", "kustomize", f"{folder}")
     try:
         return build(commands.folder / folder, commands.path)
     except Unreadable as error:

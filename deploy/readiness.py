@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deploy.commands import Commands, Failed
+from deploy.image import LOADED
 from deploy.overlay import BINDING, JOB, PING, SERVICE, SINK, SOURCE, kind, resource
 from shop.doctor.reading import Document, listed, mapping
 
@@ -51,9 +52,14 @@ def wait(
     """Wait until all that can be ready is. Raises Failed, with words for each that is not, when the time is up."""
     wanted = watched(documents)
     began, said = now(), -1
+    done: set[Key] = set()
+    """Jobs that are complete: they go some time later, and stay done."""
+
     while True:
         objects = _objects(commands, wanted, quiet=said >= 0)
-        unready = [found for document in wanted if (found := _look(document, objects.get(_key(document))))]
+        left = [document for document in wanted if _key(document) not in done]
+        unready = [found for document in left if (found := _look(document, objects.get(_key(document))))]
+        done |= {_key(document) for document in left if kind(document) == JOB} - {each.key for each in unready}
         ready = len(wanted) - len(unready)
         if ready != said:
             commands.say(f"{ready} of {len(wanted)} ready after {now() - began:.0f} s")
@@ -104,7 +110,10 @@ def _look(document: Document, found: Mapping[str, Any] | None) -> Unready | None
     failed = conditions.get("Failed", {})
     told = failed if failed.get("status") == "True" else condition
     reason, message = told.get("reason", ""), told.get("message", "")
-    return Unready(key, ": ".join(filter(None, (reason, message))) or "it has said nothing yet")
+    do = ""
+    if "resolve image to digest" in message:
+        do = f"push it to a registry that the cluster reaches; or call it {LOADED[0]}..., and load it into the nodes"
+    return Unready(key, ": ".join(filter(None, (reason, message))) or "it has said nothing yet", do)
 
 
 def _pods(commands: Commands, documents: Sequence[Document]) -> list[dict[str, Any]]:

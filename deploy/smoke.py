@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -38,26 +39,68 @@ _PATIENCE_S: Final = 90
 _PAUSE_S: Final = 0.5
 
 
+_WHO_ASKS: Final = "; with authentication on, say TOKEN=, one with the role admin"
+_HINTS: Final = {
+    401: _WHO_ASKS,
+    403: _WHO_ASKS,
+    0: "; from here a cluster is reached at its ingress: URL=http://ADDRESS, or for Kourier `kubectl port-forward -n "
+    "kourier-system service/kourier 8081:80` and URL=http://127.0.0.1:8081",
+}
+
+
 class Wrong(Failed):
     """An answer is not what the shop promises."""
 
 
-def templates(url: str) -> dict[str, str]:
-    """Return the URL of each call: below one host, or by a template with {name} in it. Raises Failed for no URL."""
+@dataclass(frozen=True)
+class Target:
+    """Where a call goes: its URL, and the Host that it is for if that is another."""
+
+    url: str
+    host: str = ""
+
+
+def targets(url: str, ask: Callable[[], Mapping[str, str]], say: Callable[[str], None]) -> dict[str, Target]:
+    """Return where each call goes. Raises Failed when that cannot be told.
+
+    Args:
+        url: one host with the public paths; or a template of each function's URL with {name} in it; or the URL of one
+            function, whose others are beside it; or an ingress that knows functions by Host alone; or nothing.
+        ask: asks the cluster for the URL of each function, where that is needed.
+        say: is told what was made of the URL.
+
+    """
+    if not url:
+        return {path: Target(each.rstrip("/") + path) for path, each in _of_functions(ask()).items()}
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Failed(
             f"{url!r} is no URL: use one for all calls, such as URL=https://shop.internal, or a template of each "
             "function's, such as URL='http://{name}.shop.127.0.0.1.sslip.io'"
         )
-    return {path: url.replace("{name}", name).rstrip("/") + path for path, name in _PATHS.items()}
+    first = parts.hostname.partition(".")[0]
+    if first in _PATHS.values():
+        url = url.replace(f"//{first}.", "//{name}.")
+    if "{name}" in url:
+        return {path: Target(url.replace("{name}", name).rstrip("/") + path) for path, name in _PATHS.items()}
+    url = url.rstrip("/")
+    if _knows_paths(url):
+        return {path: Target(url + path) for path in _PATHS}
+    say(f"{url} knows no path of the shop. So it is taken for Knative's ingress, which goes by the Host of a function:")
+    return {path: Target(url + path, urlsplit(each).netloc) for path, each in _of_functions(ask()).items()}
 
 
-def of_functions(urls: Mapping[str, str]) -> dict[str, str]:
-    """Return the URL of each call, as a cluster names its functions. Raises Failed when one is not there."""
+def _of_functions(urls: Mapping[str, str]) -> dict[str, str]:
+    """Return the URL of the function that answers each call. Raises Failed when one has none."""
     if absent := [name for name in _PATHS.values() if name not in urls]:
         raise Failed(f"these functions have no URL: {', '.join(absent)}; make status shows why, or say URL=")
-    return {path: urls[name].rstrip("/") + path for path, name in _PATHS.items()}
+    return {path: urls[name] for path, name in _PATHS.items()}
+
+
+def _knows_paths(url: str) -> bool:
+    """Whether a path of the shop leads to a function: an ingress that does not know it answers 404 in its own words."""
+    status, answer = _once(urllib.request.Request(f"{url}/GetUser"))  # noqa: S310 - http(s), checked
+    return status != 404 or "status" in answer
 
 
 class Smoke:
@@ -65,14 +108,14 @@ class Smoke:
 
     def __init__(
         self,
-        urls: Mapping[str, str],
+        targets: Mapping[str, Target],
         say: Callable[[str], None],
         customer: str = "",
         token: str = "",
         *,
         patience_s: float = _PATIENCE_S,
     ) -> None:
-        self._urls, self._say, self._token, self._patience_s = urls, say, token, patience_s
+        self._targets, self._say, self._token, self._patience_s = targets, say, token, patience_s
         self._customer = customer or f"smoke {uuid.uuid4()}"
 
     def run(self) -> None:
@@ -146,10 +189,10 @@ class Smoke:
 
     def _post(self, path: str, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
         body = json.dumps({"user": self._customer, **fields}).encode()
-        return self._call("POST", path, self._urls[path], fields, body=body, headers=headers or {})
+        return self._call("POST", path, self._targets[path].url, fields, body=body, headers=headers or {})
 
     def _get(self, path: str, *, quiet: bool = False, **fields: object) -> Answer:
-        url = f"{self._urls[path]}?{urlencode({'user': self._customer, **fields})}"
+        url = f"{self._targets[path].url}?{urlencode({'user': self._customer, **fields})}"
         return self._call("GET", path, url, fields, quiet=quiet)
 
     def _call(
@@ -165,6 +208,8 @@ class Smoke:
     ) -> Answer:
         """Send a request until it is answered 200: each of ours may be repeated. Raises Wrong for another answer."""
         told = {"Content-Type": "application/json", **(headers or {})}
+        if host := self._targets[path].host:
+            told["Host"] = host
         if self._token:
             told["Authorization"] = f"Bearer {self._token}"
         give_up_at = time.monotonic() + self._patience_s
@@ -173,12 +218,8 @@ class Smoke:
             if status == 200:
                 break
             if status not in (0, 502, 503, 504) or time.monotonic() > give_up_at:
-                hint = (
-                    "; with authentication on, say TOKEN= and the CUSTOMER= that it is for"
-                    if status in (401, 403)
-                    else ""
-                )
-                raise Wrong(f"{method} {url} was answered {status or 'by nobody'}: {answer.get('message')}{hint}")
+                by = f"was answered {status or 'by nobody'}: {answer.get('message')}"
+                raise Wrong(f"{method} {url} {by}{_HINTS.get(status, '')}")
             time.sleep(_PAUSE_S)
         if not quiet:
             shown = " ".join(f"{name}={value}" for name, value in fields.items())

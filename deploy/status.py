@@ -77,11 +77,12 @@ def _lags(commands: Commands, sources: Sequence[Mapping[str, Any]]) -> dict[str,
         host, _, _ = servers.partition(",")[0].partition(":")
         service, namespace, *rest = [*host.split("."), ""]
         ask = [_GROUPS, "--bootstrap-server", servers, "--describe", "--all-groups"]
+        small = ["env", "KAFKA_HEAP_OPTS=-Xmx128m"]  # beside a broker that has most of the pod's memory
         if rest[:1] != ["svc"]:
             commands.say(f"Kafka at {servers} is not in this cluster; where it can be reached: {shlex.join(ask)}")
             continue
         try:
-            told = commands.read("kubectl", "exec", "-n", namespace, f"service/{service}", "--", *ask)
+            told = commands.read("kubectl", "exec", "-n", namespace, f"service/{service}", "--", *small, *ask)
         except Failed as failure:
             commands.say(f"How far behind the consumers are is not known: {str(failure).splitlines()[-1]}")
             continue

@@ -46,6 +46,12 @@ spec:
 """
 
 
+BOUND = {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "PORT"}, {"name": "K_SINK"}]}]}}}}
+"""What the cluster would make of a Service that has a binding."""
+
+NOT_BOUND = {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "PORT"}]}]}}}}
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with one overlay: the base, its topics, a Job of the same image, and data."""
@@ -66,6 +72,7 @@ def programs(tmp_path: Path, home: Path) -> StandIns:
     there.answer("kubectl", "get", outputs=[ready(documents)])
     there.answer("kubectl", "get", "customresourcedefinitions")
     there.answer("kubectl", "get", "sinkbindings.sources.knative.dev,pingsources.sources.knative.dev")
+    there.answer("kubectl", "apply", "--dry-run=server", outputs=[BOUND])
     return there
 
 
@@ -100,7 +107,7 @@ def test_deploy_applies_the_overlay_with_the_image_and_waits(programs: StandIns,
     ]
     assert calls[1][3:] == ["setup", "-n", "shop", "--ignore-not-found"]
     assert calls[2][3] == ".deploy/small"
-    shown = [line for line in programs.said if line.startswith("$ ")]
+    shown = [line for line in programs.said if line.startswith("$ ") and not line.startswith("$ kubectl kustomize ")]
     assert [re.sub(r"^\$ ", "", line).split()[:3] for line in shown] == [call[:3] for call in calls]
     applied = overlay.read(programs.commands(home), ".deploy/small", "").documents
     containers = [
@@ -118,12 +125,16 @@ def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: P
     cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10)
     calls = programs.calls
     bindings, pings = of(calls, "kn", "source", "binding", "create"), of(calls, "kn", "source", "ping", "create")
-    waits, services = of(calls, "kubectl", "wait"), of(calls, "kn", "service", "apply")
-    first, last = of(calls, "kubectl", "apply")
+    looks, services = of(calls, "kubectl", "apply", "--dry-run=server"), of(calls, "kn", "service", "apply")
+    first, last = of(calls, "kubectl", "apply", "-f")
     assert len(services) == 11
     assert first < min(bindings)
-    assert max(bindings) < waits[0] < min(services)
+    assert max(bindings) < min(services)
     assert max(services) < last < min(pings)
+    # Each that is bound is looked at before it is applied, and those without a binding do not wait for them.
+    assert [calls[look + 1][3] for look in looks] == ["billing-handler", "create-order", "resend-orders"]
+    assert all(calls[look][4] == calls[look + 1][7] for look in looks)
+    assert set(services[:8]).isdisjoint(look + 1 for look in looks)
     assert calls[bindings[1]][4:] == [
         *("create-order", "-n", "shop", "--subject", "Service:serving.knative.dev/v1:create-order"),
         *("--sink", "eventing.knative.dev/v1alpha1/kafkasinks:payments"),
@@ -131,7 +142,7 @@ def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: P
     assert calls[pings[0]][4:] == [
         *("resend-orders", "-n", "shop", "--schedule", "* * * * *", "--sink", "ksvc:resend-orders"),
     ]
-    assert len([word for word in calls[waits[0]] if word.startswith("sinkbindings.")]) == len(bindings) == 3
+    assert len(bindings) == 3
     apply = calls[next(place for place in services if calls[place][3] == "get-basket")]
     assert apply[3:] == ["get-basket", "-n", "shop", "-f", ".deploy/small/services/get-basket.yaml", "--no-wait"]
     (service,) = yaml.safe_load_all((home / ".deploy/small/services/get-basket.yaml").read_text())
@@ -146,6 +157,27 @@ def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: P
 def kinds_of(file: Path) -> set[str]:
     """The kinds of the objects in a file."""
     return {content["kind"] for content in yaml.safe_load_all(file.read_text())}
+
+
+def test_a_service_waits_until_its_binding_reaches_it(programs: StandIns, home: Path) -> None:
+    """The webhook does not know the binding yet, or its KafkaSink has no address; a wait has its end."""
+    programs.answer("kubectl", "apply", "--dry-run=server", outputs=[NOT_BOUND, NOT_BOUND, BOUND])
+    slept: list[float] = []
+    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10, sleep=slept.append)
+    assert len(of(programs.calls, "kubectl", "apply", "--dry-run=server")) == 3 + 2
+    assert len(slept) == 2
+
+    error = 'admission webhook "sinkbindings" denied the request: unable to setup binding context'
+    programs.answer("kubectl", "apply", "--dry-run=server", error=error)
+    with pytest.raises(Failed, match=r"Service/billing-handler would get no K_SINK.*kubectl get kafkasinks -n shop"):
+        cluster.deploy_with_kn(
+            programs.commands(home), "small", IMAGE, 10, now=iter(range(0, 100, 4)).__next__, sleep=slept.append
+        )
+    assert programs.calls[-1][:3] == ["kubectl", "apply", "--dry-run=server"]
+
+    programs.answer("kubectl", "apply", "--dry-run=server", error="Error from server (Forbidden): no")
+    with pytest.raises(Failed, match="Forbidden"):
+        cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10)
 
 
 def test_what_is_there_already_is_updated_by_kn(programs: StandIns, home: Path) -> None:
@@ -219,6 +251,9 @@ def test_a_cluster_without_knative_is_told_what_it_lacks(programs: StandIns, hom
     with pytest.raises(Failed, match=r"(?s)refused.*No cluster answers.*kn quickstart"):
         cluster.deploy(programs.commands(home), "small", IMAGE, 10)
     assert of(programs.calls, "kubectl", "apply") == []
+    programs.answer("kubectl", "get", "customresourcedefinitions", error="Error from server (Forbidden): no")
+    cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+    assert of(programs.calls, "kubectl", "apply") != []
 
 
 def test_a_missing_program_is_named_with_what_to_do(tmp_path: Path, home: Path) -> None:

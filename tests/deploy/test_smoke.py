@@ -18,11 +18,16 @@ from local.ports import free_port
 from local.stack import Stack
 
 
+def found(url: str, said: list[str] | None = None, **functions: str) -> dict[str, smoke.Target]:
+    """Where calls go, with a cluster that has these functions."""
+    return smoke.targets(url, lambda: functions, (said if said is not None else []).append)
+
+
 async def test_a_running_shop_passes(stack: Stack) -> None:
     """The real functions, twice for one customer: it counts from where they are."""
     said: list[str] = []
     for _ in range(2):
-        run = smoke.Smoke(smoke.templates(stack.url), said.append, "Smoke of a test")
+        run = smoke.Smoke(found(stack.url), said.append, "Smoke of a test")
         await asyncio.to_thread(run.run)
     assert [line for line in said if "balance" in line][-1].startswith("     balance 2180")
     assert re.fullmatch(r"Smoke of a test was charged exactly once; it took [\d.]+ s", said[-1])
@@ -31,7 +36,8 @@ async def test_a_running_shop_passes(stack: Stack) -> None:
 class Pretended:
     """A shop of a few lines, with a bug of one's choice, that remembers what it was sent."""
 
-    def __init__(self, bug: str = "") -> None:
+    def __init__(self, bug: str = "", hosts: str = "") -> None:
+        self.hosts = hosts
         self.bug, self.balance, self.keys, self.attempts = bug, 0, set[str](), dict[tuple[str, int], str]()
         self.number, self.paid, self.log, self.tokens = 1, list[dict[str, Any]](), list[str](), set[str | None]()
         self.late = 2 if bug == "starts slowly" else 0
@@ -101,8 +107,12 @@ def served(shop: Pretended) -> Iterator[str]:
             self.respond(loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
         def respond(self, told: dict[str, Any]) -> None:
+            path = urlsplit(self.path).path
+            if shop.hosts and self.headers["Host"] != f"{smoke._PATHS[path]}.{shop.hosts}":
+                self.send_error(404)
+                return
             shop.tokens.add(self.headers["Authorization"])
-            status, fields = shop.answer(urlsplit(self.path).path, told, self.headers["Idempotency-Key"])
+            status, fields = shop.answer(path, told, self.headers["Idempotency-Key"])
             body = dumps(fields).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -126,7 +136,9 @@ def run(shop: Pretended, token: str = "") -> list[str]:
     """Order something of it."""
     said: list[str] = []
     with served(shop) as url:
-        smoke.Smoke(smoke.templates(url), said.append, token=token, patience_s=2).run()
+        targets = found(url)
+        shop.tokens.clear()  # finding out is nobody's call
+        smoke.Smoke(targets, said.append, token=token, patience_s=2).run()
     return said
 
 
@@ -159,17 +171,32 @@ def test_a_token_goes_with_every_request() -> None:
     assert shop.tokens == {"Bearer abc"}
 
 
-def test_a_template_has_a_host_for_each_function() -> None:
-    """Where no gateway maps paths, each function has a host of its own."""
-    urls = smoke.templates("http://{name}.shop.127.0.0.1.sslip.io/")
-    assert urls["/Order"] == "http://create-order.shop.127.0.0.1.sslip.io/Order"
-    assert smoke.templates("https://shop.internal")["/GetUser"] == "https://shop.internal/GetUser"
-    for wrong in ("shop.internal", "ftp://shop.internal", ""):
-        with pytest.raises(Failed, match="is no URL"):
-            smoke.templates(wrong)
+@pytest.mark.parametrize("url", ["http://{name}.shop.127.0.0.1.sslip.io/", "http://get-user.shop.127.0.0.1.sslip.io"])
+def test_a_template_has_a_host_for_each_function(url: str) -> None:
+    """Where no gateway maps paths, each function has a host of its own; that of one tells the others."""
+    assert found(url)["/Order"].url == "http://create-order.shop.127.0.0.1.sslip.io/Order"
+
+
+def test_an_ingress_is_told_the_host_of_each_function() -> None:
+    """Knative's own knows no paths, and the names of its functions may lead nowhere from here."""
+    functions = {name: f"http://{name}.shop.example.com" for name in smoke._PATHS.values()}
+    said: list[str] = []
+    with served(Pretended(hosts="shop.example.com")) as url:
+        targets = found(url, said, **functions)
+        smoke.Smoke(targets, said.append, patience_s=2).run()
+    assert "is taken for Knative's ingress" in said[0]
+    assert targets["/Order"] == smoke.Target(f"{url}/Order", "create-order.shop.example.com")
+    assert said[-1].startswith("smoke ")
+
+
+@pytest.mark.parametrize("wrong", ["shop.internal", "ftp://shop.internal"])
+def test_what_is_no_url_is_said(wrong: str) -> None:
+    """With two that are."""
+    with pytest.raises(Failed, match="is no URL: use one for all calls"):
+        found(wrong)
 
 
 def test_nobody_there_is_said() -> None:
-    """With the address that did not answer."""
-    with pytest.raises(Failed, match=r"CreateUser was answered by nobody"):
-        smoke.Smoke(smoke.templates(f"http://127.0.0.1:{free_port()}"), lambda _: None, patience_s=0.5).run()
+    """With the address that did not answer, and how to reach a cluster."""
+    with pytest.raises(Failed, match=r"(?s)CreateUser was answered by nobody.*port-forward"):
+        smoke.Smoke(found(f"http://127.0.0.1:{free_port()}"), lambda _: None, patience_s=0.5).run()

@@ -81,4 +81,4 @@ def test_a_namespace_without_functions_is_told_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(Failed, match="namespace other has no function: make deploy"):
         status.show(there.commands(), "other")
     with pytest.raises(Failed, match="these functions have no URL: create-user"):
-        smoke.of_functions(status.urls(there.commands(), "other"))
+        smoke.targets("", lambda: status.urls(there.commands(), "other"), there.said.append)
