@@ -125,6 +125,8 @@ def _all(uri: str) -> tuple[list[Served], list[Served]]:
     workers = [Served(HELLO, [*under_gunicorn, "hello", "--source", hello], {"PYTHONPATH": str(ROOT)}, "/")]
     for source in sorted((ROOT / "functions").glob("*/main.py")):
         name = source.parent.name
+        if name == "console":
+            continue  # an operator's tool, of which one process is always there
         command, target = running.function(name)
         environment = {**target, "MONGODB_URI": uri, "K_SINK": running.NO_SINK}
         one.append(Served(name, command, environment, "/healthz"))

@@ -5,13 +5,18 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 from local.manifests import ManifestError
 from local.program import Stopped, Voice, aside, run
 from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError
-from local.settings import Settings, SettingsError
+from local.settings import ROOT, Settings, SettingsError
 from local.stack import Stack
+
+CONSOLE: Final = "console"
+"""The Service of the console: whoever uses this machine may push its buttons."""
 
 
 def main() -> None:
@@ -29,8 +34,8 @@ def main() -> None:
 
 async def _run(say: Callable[[str], None]) -> None:
     begun = time.monotonic()
-    settings = Settings.from_environment(os.environ)
-    stack = Stack(settings, report=say)
+    settings = replace(Settings.from_environment(os.environ), manifests=ROOT / "local" / "operated")
+    stack = Stack(settings, env_overrides={CONSOLE: {"CONSOLE_PUSH": "anybody"}}, report=say)
     if settings.kafka_bootstrap_servers is None:
         await aside(lambda: installed(say))
     async with stack:
@@ -39,6 +44,7 @@ async def _run(say: Callable[[str], None]) -> None:
         )
         for route in stack.manifests.routes:
             say(f"  {stack.url + route.path:<40} {stack.host_url(route.service.name)}")
+        say(f"\nConsole: {stack.function_url(CONSOLE)}")
         say(f"""\nTry: curl {stack.url}/CreateUser -d '{{"user": "Pavel"}}'\n""")
         await asyncio.Event().wait()
 

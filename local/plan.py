@@ -13,6 +13,9 @@ from local.manifests import Manifests, Ref, Service
 from local.servers.mongodb import uri
 from local.settings import Settings
 
+_TOLD = frozenset({"KAFKA_BOOTSTRAP_SERVERS", "SINK_URL", "FUNCTION_URL"})
+"""What tells an operator's tool where a cluster's Kafka, sinks and functions are; here a stack's folder does."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -84,6 +87,9 @@ class Plan:
         A SinkBinding without overrides adds K_SINK and an empty K_CE_OVERRIDES.
         """
         values = {name: value if isinstance(value, str) else self.mongodb_uri for name, value in service.env.items()}
+        if not _TOLD.isdisjoint(values):
+            values = {name: value for name, value in values.items() if name not in _TOLD}
+            values["LOCAL_DIR"] = str(self.folder)
         bound = [self.address(each.sink) for each in self.manifests.bindings if each.subject.name == service.name]
         return {
             "HOST": "127.0.0.1",  # a container listens everywhere; a laptop should not

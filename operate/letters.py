@@ -76,6 +76,9 @@ class Letter:
     healed: bool = False
     """Whether the event's effect is there by now, as the database of its consumer says."""
 
+    first: datetime | None = None
+    """When it was sent there first, when that was not the last time."""
+
     restored: Epoch | None = None
     """The epoch of that database, when the event is of an older one; None otherwise."""
 
@@ -105,6 +108,7 @@ class Letter:
             later,
             at=later.at if later.times else self.at,
             times=self.times + later.times,
+            first=self.first or self.at,
             replays=max(self.replays, later.replays),
             later=max(self.later, later.later),
             parked=later.parked or self.parked,

@@ -6,6 +6,7 @@ refused counts for that bound, and what nobody knows the end of: an answer of "l
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,9 @@ from operate.letters import Letter
 from operate.places import DEAD_LETTERS
 from operate.running import RunningShop
 from wire.event import Event
+
+PARKING: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
+"""What a reason to park a letter looks like: it becomes an attribute of an event, which are ASCII."""
 
 _MARKS_AT_ONCE: Final = 8  # KafkaSink takes as many from one function
 

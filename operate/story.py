@@ -1,7 +1,7 @@
 """What the databases and the topics hold of one basket, as moments in time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from operate.places import DEAD_LETTERS, Places
 from operate.topics import Topics
 from shop.messages import TOPICS, rfc3339
 from shop.schema.events_pb2 import Outcome, PaymentDecided
-from wire.event import NotAnEventError
+from wire.event import Event, NotAnEventError
 from wire.recording import recorded
 
 
@@ -26,6 +26,8 @@ class Moment:
     at: datetime
     where: str
     what: str
+    event: Event | None = field(default=None, compare=False)
+    """The event that a topic holds of it."""
 
     @property
     def time(self) -> str:
@@ -93,15 +95,28 @@ def _with_reason(outcome: str, reason: str) -> str:
     return f"{outcome} ({reason})" if reason else outcome
 
 
-def of_topics(topics: Topics, places: Places, basket: str, since_ms: int | None) -> Iterator[Moment]:
-    """Yield what the topics still hold: each emission, and each dead letter with its reason."""
-    for message in topics.read([*dict.fromkeys(TOPICS.values()), DEAD_LETTERS], since_ms):
+def of_topics(
+    topics: Topics, places: Places, basket: str, since_ms: int | None, *, last: int | None = None
+) -> Iterator[Moment]:
+    """Yield what the topics still hold: each emission, and each dead letter with its reason.
+
+    Of each partition only the `last` so many records are looked at, if that is given.
+    """
+    for message in topics.read([*dict.fromkeys(TOPICS.values()), DEAD_LETTERS], since_ms, last=last):
         if _mentions(message, basket.encode()):
             yield Moment(
                 letters.moment(message),
                 f"{message.topic()} {message.partition()}/{message.offset()}",
                 said(message, places),
+                _event(message),
             )
+
+
+def _event(message: Message) -> Event | None:
+    try:
+        return recorded(message)
+    except NotAnEventError:
+        return None
 
 
 def _mentions(message: Message, basket: bytes) -> bool:

@@ -13,7 +13,7 @@ from operate.cli.options import DryRun, Json, Rate, Since, since_ms
 from operate.cli.output import CHECK_FAILED, count, note, progress, show_json, show_lines, show_table
 from operate.errors import WrongUse
 from operate.letters import FIELDS, Letter
-from operate.redrive import Bounds, Redriven
+from operate.redrive import PARKING, Bounds, Redriven
 from operate.redrive import park as park_letters
 from operate.redrive import redrive as redrive_letters
 from operate.running import RunningShop
@@ -23,7 +23,6 @@ from wire.recording import line
 app = typer.Typer(no_args_is_help=True, help="List, show, redrive and park dead letters.")
 
 _CONDITION: Final = re.compile(r"(\w+)([=~])(.*)", re.DOTALL)
-_REASON: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
 Where = Annotated[
     list[str] | None,
@@ -225,7 +224,7 @@ def park(
     Example: orders dlq park --where 'reason~it was edited' --reason 'forged, reported to security'
     """
     running: RunningShop = ctx.obj
-    if not _REASON.fullmatch(reason):
+    if not PARKING.fullmatch(reason):
         raise WrongUse("--reason must have 1 to 200 visible ASCII characters: it becomes an attribute of an event")
     todo = [letter for letter in _chosen(running.letters(since_ms(since)), where) if letter.waiting]
     if not dry_run:

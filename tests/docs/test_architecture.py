@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from shop.state import Status
+from tests.support.functions import folders
 
 ROOT = Path(__file__).parents[2]
 MAP = (ROOT / "docs" / "architecture.md").read_text()
@@ -30,9 +31,8 @@ def test_every_folder_of_the_map_exists_and_every_folder_is_on_it() -> None:
 def test_the_picture_of_what_runs_where_has_every_function() -> None:
     """Each folder of functions/ is a box, in the service whose database it works on."""
     flow = picture("flowchart")
-    functions = {folder.parent.name for folder in (ROOT / "functions").glob("*/main.py")}
     grouped = re.findall(r"^        (.+?) --- \w+_db", flow, re.MULTILINE)
-    assert sorted(name for group in grouped for name in group.split(" & ")) == sorted(functions)
+    assert sorted(name for group in grouped for name in group.split(" & ")) == folders()
 
 
 def test_the_picture_of_states_has_the_statuses() -> None:

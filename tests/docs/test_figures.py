@@ -19,6 +19,7 @@ from shop import orders, serve
 from shop.edge import handling
 from shop.emission import sink
 from shop.store.client import DEADLINE_S
+from tests.support.functions import folders
 from tests.support.manifests import delivery, documents, waits_s
 from wire.delivery import duration_s
 
@@ -79,7 +80,7 @@ def _minutes(source: str) -> float:
 
 N = r"\b([\w,.]*\w)"
 COUNTS = [
-    Figure(rf"made of {N} small Python functions", lambda: (len(list((ROOT / "functions").glob("*/main.py"))),)),
+    Figure(rf"made of {N} small Python functions", lambda: (len(folders()),)),
     Figure(rf"{N} known bugs into the code", lambda: (len(MUTANTS),)),
     Figure(rf"of the real code with {N} mutants", lambda: (len(MUTANTS),)),
     Figure(rf"more than {N} small mutants", lambda: (len(SMALL_MUTANTS) // 50 * 50,)),

@@ -10,11 +10,12 @@ import pytest
 
 from proof.simulation.faults import Fault
 from proof.simulation.mutants import MUTANTS
+from tests.support.functions import folders
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-FUNCTIONS = sorted(folder.parent.name for folder in (ROOT / "functions").glob("*/main.py"))
+FUNCTIONS = folders()
 
 
 def rows() -> dict[str, list[str]]:

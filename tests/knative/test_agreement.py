@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from shop.messages import TOPICS
-from tests.support.functions import FUNCTIONS, PATHS, triggered
+from tests.support.functions import FUNCTIONS, PATHS, folders, triggered
 from tests.support.manifests import BASE, KNATIVE, ROOT, Document, documents
 
 SERVICES = {document.name: document for document in documents("Service")}
@@ -25,7 +25,7 @@ def references(kind: str) -> dict[str, str]:
 
 def test_every_function_has_its_service_and_no_other_is_there() -> None:
     """One folder, one Service; one decorator that says what it is for."""
-    assert SERVICES.keys() == {folder.parent.name.replace("_", "-") for folder in ROOT.glob("functions/*/main.py")}
+    assert SERVICES.keys() == {name.replace("_", "-") for name in folders()}
     assert SERVICES.keys() == DEPLOYED.keys()
 
 

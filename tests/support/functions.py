@@ -15,6 +15,14 @@ from shop.edge.handling import Label, label_of
 from shop.messages import TOPICS
 from tests.support.manifests import ROOT, documents, resources
 
+TOOLS = frozenset({"console"})
+"""What is in functions/ for operators, not for customers: a component, of no service, in another image."""
+
+
+def folders() -> list[str]:
+    """Return the folders of the shop's functions."""
+    return sorted(main.parent.name for main in ROOT.glob("functions/*/main.py") if main.parent.name not in TOOLS)
+
 
 @dataclass(frozen=True)
 class Function:

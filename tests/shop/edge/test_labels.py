@@ -13,9 +13,10 @@ from shop.edge.asgi import Request
 from shop.edge.call import calls
 from shop.edge.handling import Label, label_of
 from shop.schema import billing_pb2, events_pb2, notify_pb2, orders_pb2
+from tests.support.functions import folders
 
 ROOT = Path(__file__).parents[3]
-NAMES = sorted(folder.name for folder in (ROOT / "functions").iterdir() if (folder / "main.py").exists())
+NAMES = folders()
 
 LABELS = {
     "create_user": Label(

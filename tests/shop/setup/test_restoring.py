@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +17,12 @@ from shop.setup.restoring import FUNCTIONS, NotRestored
 from shop.state import SERVICES
 from shop.store import readiness
 from shop.store.client import collection, database
+from tests.support.functions import folders
 from tests.support.meeting import meeting
 
 pytestmark = pytest.mark.usefixtures("empty")
 
 AWAY = "mongodb://127.0.0.1:9/?directConnection=true&serverSelectionTimeoutMS=200"
-
-ROOT = Path(__file__).parents[3]
 
 
 async def stored() -> list[dict[str, Any] | None]:
@@ -173,4 +171,4 @@ async def test_functions_that_are_still_connected_are_named(
             caplog.clear()
             await restored()
             assert f"orders: still connected are {function}; end them: their epoch is over" in caplog.messages
-    assert sorted(FUNCTIONS) == sorted(folder.parent.name for folder in ROOT.glob("functions/*/main.py"))
+    assert sorted(FUNCTIONS) == folders()
