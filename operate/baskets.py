@@ -38,19 +38,22 @@ class Page:
 def page(databases: Databases, which: str, after: str = "") -> Page:
     """Return a page of a list. An `after` that is none is that of the first page."""
     status, latest_first = _STATUS[which], which in ("declined", "paid")
-    query: dict[str, Any] = {"status": status}
+    ordered_at: dict[str, datetime] = {}
     if which == "stuck":
-        query["ordered_at"] = {"$lte": databases.now() - LONG}
+        ordered_at["$lte"] = databases.now() - LONG
     if which == "declined":
-        query["ordered_at"] = {"$gte": _BEGINNING}  # what was never ordered is no decline
+        ordered_at["$gte"] = _BEGINNING  # what was never ordered is no decline
+    query: dict[str, Any] = {"status": status}
+    if (anchor := _anchor(after)) is not None:
+        # From where the page before ended; of what was ordered in the same millisecond, the rest.
+        time, id_ = anchor
+        ordered_at["$lte" if latest_first else "$gte"] = time
+        query["$nor"] = [{"ordered_at": time, "_id": {"$gte" if latest_first else "$lte": id_}}]
+    if ordered_at:
+        query["ordered_at"] = ordered_at
     direction = -1 if latest_first else 1
-    found = databases.collection(ORDERS, BASKETS).find(query).hint(_INDEX).limit(PAGE + 2)
-    found = found.sort([("ordered_at", direction), ("_id", direction)])
-    anchor = _anchor(after)
-    if anchor is not None:
-        bound: list[Any] = [("status", status), ("ordered_at", anchor[0]), ("_id", anchor[1])]
-        found = found.max(bound) if latest_first else found.min(bound)
-    baskets = [each for each in found if anchor is None or each["_id"] != anchor[1]]
+    found = databases.collection(ORDERS, BASKETS).find(query).hint(_INDEX).limit(PAGE + 1)
+    baskets = list(found.sort([("ordered_at", direction), ("_id", direction)]))
     shown = baskets[:PAGE]
     return Page(shown, _after(shown[-1]) if len(baskets) > PAGE else "")
 

@@ -1,0 +1,244 @@
+"""What the pages show: hostile names stay text, lists go by an index, an account proves itself."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pymongo
+import pytest
+from bson import Int64, ObjectId
+
+from local.servers.mongodb import Mongod
+from operate.baskets import LISTS, PAGE, page
+from operate.console.app import PAGES
+from operate.letters import Letter
+from operate.metrics import CONTENT_TYPE
+from shop.schema.events_pb2 import PaymentRequested
+from shop.store.client import collection
+from tests.operate.console.conftest import Browser, Handed
+from tests.operate.stored import baskets, users
+from wire.event import Event
+
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} Павел"
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def ordered(user: str = HOSTILE, number: int = 1, status: str = "ordered", **more: Any) -> dict[str, Any]:
+    """Return a basket that was ordered 73 s ago."""
+    kept = {"_id": ObjectId(), "user": user, "number": Int64(number), "status": status, "attempt": Int64(1)}
+    now = datetime.now(UTC)
+    at = {"ordered_at": now - timedelta(seconds=73)}
+    due = {"resend_at": now + timedelta(seconds=47)} if status == "ordered" else {"decided_at": NOW}
+    return {**kept, "sum": Int64(10), **at, **due, **more}
+
+
+def letter(about: PaymentRequested | None = None, reason: str = "wrong_event: it was edited") -> Letter:
+    """Return a dead letter of billing-handler."""
+    attributes = {"specversion": "1.0", "id": "1", "source": "/x", "type": "y"}
+    attributes |= {"knativekafkapartition": "0", "knativekafkaoffset": "7"}
+    return Letter(Event(attributes, b""), "billing-handler", True, "422", reason, about, 0, 0, "", NOW)
+
+
+async def test_every_page_answers_with_headers_that_keep_others_out(browser: Browser) -> None:
+    """Nothing runs or loads that is not ours, nothing frames it, nothing keeps it."""
+    basket = ordered()
+    await baskets().insert_one(basket)
+    browser.shop.dead = [letter()]  # type: ignore[attr-defined]
+    queries: dict[str, dict[str, object]] = {
+        "/order": {"basket": basket["_id"]},
+        "/ask": {"basket": basket["_id"]},
+        "/customer": {"user": HOSTILE},
+        "/letter": {"place": "0/7"},
+        "/find": {"q": ""},
+    }
+    for path in PAGES:
+        answer = await browser.get(path, **queries.get(path, {}))
+        assert answer.status == 200, path
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["cache-control"] == "no-store"
+        for tag, attributes in answer.tags:
+            assert tag != "style"
+            assert not [name for name in attributes if name.startswith("on") or name == "style"]
+            for name in ("href", "src", "action"):
+                assert (attributes.get(name) or "/").startswith(("/", "#")), (path, tag)
+
+
+async def test_a_hostile_name_and_reason_stay_text(browser: Browser) -> None:
+    """On every page that shows them."""
+    declined = ordered(status="open", reason=HOSTILE)
+    await baskets().insert_one(declined)
+    browser.shop.dead = [letter(PaymentRequested(user=HOSTILE, basket=HOSTILE), HOSTILE)]  # type: ignore[attr-defined]
+    for path, query in (
+        ("/orders", {"show": "declined"}),
+        ("/order", {"basket": declined["_id"]}),
+        ("/customer", {"user": HOSTILE}),
+        ("/letters", {"consumer": "billing-handler"}),
+        ("/letter", {"place": "0/7"}),
+        ("/redrive", {"consumer": "billing-handler"}),
+        ("/orders", {"show": HOSTILE}),
+        ("/order", {"basket": HOSTILE}),
+    ):
+        answer = await browser.get(path, **query)
+        assert "<script>alert" not in answer.body, path
+        assert "49" not in answer.words.split(), path
+    assert HOSTILE in (await browser.get("/orders", show="declined")).words
+
+
+@pytest.mark.parametrize(
+    ("sought", "at"),
+    [
+        ("66B1F0C2A5D3E4F601020304", "/order?basket=66b1f0c2a5d3e4f601020304"),
+        ("66b1f0c2a5d3e4f601020304.2", "/order?basket=66b1f0c2a5d3e4f601020304"),
+        (" Павел & Co ", "/customer?user=%D0%9F%D0%B0%D0%B2%D0%B5%D0%BB+%26+Co"),
+    ],
+)
+async def test_whatever_somebody_knows_of_an_order_finds_it(browser: Browser, sought: str, at: str) -> None:
+    """A basket, an event, a customer."""
+    answer = await browser.get("/find", q=sought)
+    assert (answer.status, answer.headers["location"]) == (303, at)
+
+
+async def test_an_order_is_explained_with_its_story_and_its_gaps(browser: Browser) -> None:
+    """The sentence, when it was ordered, and that nothing has happened since."""
+    basket = ordered("Ann", _id=ObjectId.from_datetime(NOW - timedelta(hours=1)))
+    await baskets().insert_one(basket)
+    answer = await browser.get("/order", basket=basket["_id"])
+    assert "Ordered 7" in answer.words
+    assert "billing-handler has not decided" in answer.words
+    assert "resend_orders asks again in 4" in answer.words
+    assert "attempt 1 ordered, sum 10" in answer.words
+    assert "in which nothing happened, until now" in answer.words
+    assert "x-settled" not in answer.headers
+    live = await browser.get("/order", basket=basket["_id"], live=1)
+    assert "<html" not in live.body
+    assert "Ordered 7" in live.words
+
+
+async def test_what_is_settled_asks_for_nothing_more(browser: Browser) -> None:
+    """Neither does what was never ordered, or what is not there."""
+    paid = ordered("Ann", status="paid")
+    await baskets().insert_one(paid)
+    assert "data-refresh" in (await browser.get("/order", basket=paid["_id"])).body  # nobody was told yet
+    told = {"user": "Ann", "basket": paid["_id"], "attempt": Int64(1), "sum": Int64(10), "outcome": "paid"}
+    told |= {"reason": "", "decided_at": NOW, "recorded_at": NOW}
+    await collection("notify", "notifications").insert_one({"_id": f"{paid['_id']}.1", **told})
+    answer = await browser.get("/order", basket=paid["_id"])
+    assert answer.headers["x-settled"] == "true"
+    assert "data-refresh" not in answer.body
+    assert (await browser.get("/order", basket=ObjectId())).status == 404
+
+
+async def test_lists_are_read_page_by_page_and_lose_nothing(browser: Browser) -> None:
+    """Even when all were ordered in the same millisecond."""
+    await baskets().insert_many([ordered("Ann", n, "paid", ordered_at=NOW) for n in range(1, 2 * PAGE + 4)])
+    seen: list[ObjectId] = []
+    after = ""
+    for _ in range(3):
+        found = page(browser.shop.databases, "paid", after)
+        seen += [each["_id"] for each in found.baskets]
+        after = found.after
+    assert after == ""
+    assert len(seen) == len(set(seen)) == 2 * PAGE + 3
+    assert seen == sorted(seen, reverse=True)
+    assert len(page(browser.shop.databases, "paid", "garbage").baskets) == PAGE
+
+
+async def test_every_list_goes_by_an_index_alone(browser: Browser, mongod: Mongod) -> None:
+    """First page or later, no list reads more than it shows."""
+    statuses = ("open", "ordered", "paid")
+    times = [NOW - timedelta(seconds=100 + n) for n in range(400)]
+    await baskets().insert_many([ordered("Ann", n, statuses[n % 3], ordered_at=times[n]) for n in range(1, 400)])
+    with pymongo.MongoClient[dict[str, Any]](mongod.uri) as client:
+        orders = client["orders"]
+        orders.command("profile", 2)
+        try:
+            for which in LISTS:
+                page(browser.shop.databases, which, page(browser.shop.databases, which).after)
+        finally:
+            orders.command("profile", 0)
+        fields = {"planSummary": 1, "docsExamined": 1, "hasSortStage": 1}
+        seen = list(orders["system.profile"].find({"ns": "orders.baskets"}, fields))
+        orders["system.profile"].drop()
+    assert len(seen) == 2 * len(LISTS)
+    for each in seen:
+        assert each["planSummary"].startswith("IXSCAN { status: 1, ordered_at: 1, _id: 1 }")
+        assert each["docsExamined"] <= PAGE + 2
+        assert not each.get("hasSortStage")
+
+
+async def test_an_account_shows_the_sum_that_proves_it(browser: Browser) -> None:
+    """And what is wrong with one that does not add up."""
+    entry = {"number": Int64(1), "basket": ObjectId(), "attempt": Int64(1), "sum": Int64(10), "paid_at": NOW}
+    deposit = {"key": "k", "sum": Int64(100), "at": NOW}
+    await users().insert_one({"_id": "Ann", "balance": Int64(90), "paid_baskets": [entry], "deposits": [deposit]})
+    paid = ordered("Ann", status="paid", decided_at=NOW)
+    await baskets().insert_one({**paid, "_id": entry["basket"]})
+    words = (await browser.get("/customer", user="Ann")).words
+    assert "100 deposited − 10 paid = 90; the balance is 90, as it must be." in words
+    assert "No: every paid basket has one charge" in words
+    await users().update_one({"_id": "Ann"}, {"$inc": {"balance": Int64(-5)}})
+    words = (await browser.get("/customer", user="Ann")).words
+    assert "the balance is 85, which is wrong." in words
+    assert "balance 85, but 100 deposited - 10 paid" in words
+    assert (await browser.get("/customer", user="nobody")).status == 404
+
+
+async def test_dead_letters_are_grouped_by_cause_and_function(browser: Browser) -> None:
+    """Counted, with what can be done; one of them with its reason."""
+    browser.shop.dead = [letter(reason="other_terms: ordered for 5"), letter(), letter()]  # type: ignore[attr-defined]
+    words = (await browser.get("/letters")).words
+    assert "billing-handler 422 wrong_event it was edited 2 waiting" in words
+    assert "billing-handler 422 other_terms ordered for … 1 waiting" in words
+    assert (
+        "billing-handler refused it with 422: wrong_event: it was edited"
+        in (await browser.get("/letter", place="0/7")).words
+    )
+    assert (await browser.get("/letter", place="9/9")).status == 404
+
+
+async def test_metrics_are_there_for_prometheus(browser: Browser) -> None:
+    """In its own format."""
+    answer = await browser.get("/metrics")
+    assert (answer.status, answer.headers["content-type"]) == (200, CONTENT_TYPE)
+    assert "shop_orders_undecided 0" in answer.body.splitlines()
+    assert (await browser.get("/healthz")).body == "ok\n"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nope", 404), ("/static/nope.js", 404), ("/static/../app.py", 404)])
+async def test_what_is_not_there_is_404(browser: Browser, path: str, status: int) -> None:
+    """As a page, and no file but ours is served."""
+    assert (await browser.get(path)).status == status
+
+
+async def test_without_mongodb_a_page_says_so(shop_opened: Callable[..., Handed]) -> None:
+    """And the health page shows it as the cause."""
+    from operate import places
+    from operate.running import RunningShop
+
+    running = RunningShop(places.find({"MONGODB_URI": "mongodb://127.0.0.1:1"}), selection_timeout_ms=100)
+    with running.databases() as databases:
+        away = Browser(Handed(running, databases, None))
+        assert (await away.get("/orders")).status == 503
+        answer = await away.get("/health")
+        assert (answer.status, "mongodb_away" in answer.words) == (200, True)
+        assert (await away.get("/")).status == 200
+        assert (await away.get("/healthz")).status == 200
+
+
+def test_no_function_of_the_shop_imports_templates_or_a_kafka_client() -> None:
+    """What the console needs costs no other function a cold start."""
+    import subprocess
+
+    from tests.support.functions import folders
+
+    code = "import importlib, sys\n" + "".join(f"importlib.import_module('functions.{n}.main')\n" for n in folders())
+    code += "print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = done.stdout.split()
+    assert not [name for name in loaded if name.partition(".")[0] in ("confluent_kafka", "operate", "rich", "typer")]
+    assert importlib.import_module("functions.console.main").console.__name__ == "console"
