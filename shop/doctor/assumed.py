@@ -1,6 +1,7 @@
 """What the code takes for granted, and manifests must fit. Tests hold each number to the code."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -22,6 +23,10 @@ class Assumed:
     array_bounds: tuple[int, int] = (1, 1000)
     waiting: tuple[str, ...] = ("create_order", "get_order")
     """The functions in which a client may wait for an outcome, until `answered_s` after it sent its request."""
+    admins: Mapping[str, str] = field(
+        default_factory=lambda: {"create_user": "makes accounts", "deposit_cash": "adds to any balance"}
+    )
+    """The functions that only an admin may call, where tokens are demanded, and what else anybody does there."""
 
 
 ASSUMED: Final = Assumed()

@@ -6,7 +6,7 @@ A rule takes the whole shop and yields what it finds. Their order is that in whi
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from shop.doctor import functions, paths, placeholders, sources, topics
+from shop.doctor import functions, identity, paths, placeholders, sources, topics
 from shop.doctor.finding import Finding
 from shop.doctor.reading import Document
 from shop.doctor.shop import Shop
@@ -26,6 +26,8 @@ RULES: Final[tuple[Rule, ...]] = (
     functions.concurrency,
     functions.autoscaling,
     functions.selectors,
+    identity.tokens_half_demanded,
+    identity.what_anybody_may_do,
     sources.deliveries,
     sources.delivery_time_outs,
     sources.offsets_and_order,

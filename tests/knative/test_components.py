@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from shop.doctor.identity import AUTH
 from shop.doctor.reading import Document
 from shop.doctor.shop import Shop, Topic
 from shop.messages import TOPICS
+from shop.process.settings import Auth, Settings
 from shop.setup.users import AUDIT, password_variable
 from shop.state import SERVICES
 from tests.support.functions import FUNCTIONS
@@ -181,6 +183,55 @@ def test_each_job_is_selected_by_its_policy(tmp_path: Path, name: str) -> None:
         spec = document.spec["jobTemplate"]["spec"] if document.kind == "CronJob" else document.spec
         assert wanted.items() <= spec["template"]["metadata"]["labels"].items()
     assert jobs
+
+
+# --- auth ------------------------------------------------------------------------------------------------------------
+
+
+def test_whatever_customers_reach_demands_tokens_and_nothing_else_does(tmp_path: Path) -> None:
+    """All of it from one ConfigMap, whose absence keeps a function from starting; the roles' claim has a default."""
+    wanted = {name: name.removeprefix("AUTH_").lower().replace("_", "-") for name in (*AUTH, "AUTH_ROLES_CLAIM")}
+    for service in Shop(component(tmp_path, "auth")).services:
+        (container,) = service.spec["template"]["spec"]["containers"]
+        said = {
+            each["name"]: each["valueFrom"]["configMapKeyRef"] for each in container["env"] if "AUTH" in each["name"]
+        }
+        public = FUNCTIONS[service.name.replace("-", "_")].label.trigger in ("GET", "POST")
+        assert {name: (ref["name"], ref["key"]) for name, ref in said.items()} == (
+            {name: ("auth", key) for name, key in wanted.items()} if public else {}
+        )
+        assert [name for name, ref in said.items() if ref.get("optional")] == ["AUTH_ROLES_CLAIM"] * public
+
+
+def test_what_the_component_sets_is_what_a_function_reads(tmp_path: Path) -> None:
+    """Under these names, and no other."""
+    given = {"AUTH_JWKS_URL": "https://a/keys", "AUTH_ISSUER": "b", "AUTH_AUDIENCE": "c", "AUTH_ROLES_CLAIM": "d"}
+    assert given.keys() == {*AUTH, "AUTH_ROLES_CLAIM"}
+    assert Settings.read(given).auth == Auth("https://a/keys", "b", "c", "d")
+
+
+def test_whoever_demands_tokens_may_fetch_their_keys(tmp_path: Path) -> None:
+    """By the label that the component gives; nobody else may talk to other hosts."""
+    policy = one(component(tmp_path, "network-policies"), "NetworkPolicy", "keys-egress").spec
+    wanted = policy["podSelector"]["matchLabels"]
+    assert policy["egress"] == [{"ports": [{"port": 443}]}]
+    for service in Shop(component(tmp_path, "auth")).services:
+        labels = service.spec["template"].get("metadata", {}).get("labels", {})
+        assert (wanted.items() <= labels.items()) == (AUTH[0] in str(service.content))
+
+
+def test_a_config_map_that_an_overlay_makes_rolls_the_functions_out(tmp_path: Path) -> None:
+    """Its name has a hash of its content, and each function names it by that."""
+    literals = ["jwks-url=https://a/keys", "issuer=b", "audience=c"]
+    made = built(
+        tmp_path,
+        [KNATIVE / "base"],
+        components=alone(KNATIVE / "components" / "auth"),
+        configMapGenerator=[{"name": "auth", "namespace": "shop", "literals": literals}],
+    )
+    (config,) = (each for each in made if each.kind == "ConfigMap")
+    assert config.name != "auth"
+    assert str(one(made, "Service", "get-user").content).count(f"'name': '{config.name}'") == 4
 
 
 # --- keda and oidc ---------------------------------------------------------------------------------------------------

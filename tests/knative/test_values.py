@@ -166,6 +166,7 @@ def test_the_doctor_assumes_what_the_code_does() -> None:
     assert ASSUMED.health_s == handling.HEALTH_S
     assert ASSUMED.tick_s == resend_orders.DEADLINE_S
     assert ASSUMED.answered_s == wait.ANSWERED_AFTER_S
+    assert set(ASSUMED.admins) == {name for name, each in FUNCTIONS.items() if each.label.needs == "admin"}
     assert set(ASSUMED.waiting) == {name for name, each in FUNCTIONS.items() if each.label.waits}
     assert (ASSUMED.drain_s, ASSUMED.keep_alive_s) == (serve.DRAIN_S, serve.KEEP_ALIVE_S)
     assert ASSUMED.resend_after_s == orders.RESEND_AFTER_MS / 1000

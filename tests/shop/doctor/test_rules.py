@@ -49,6 +49,15 @@ def env(name: str, value: str) -> Callable[[Fields], None]:
     return change
 
 
+def variables(**values: str) -> Callable[[Fields], None]:
+    """Add variables to a function."""
+
+    def change(service: Fields) -> None:
+        container(service)["env"].extend({"name": name, "value": value} for name, value in values.items())
+
+    return change
+
+
 def on(*path: str | int, **values: Any) -> Callable[[Fields], None]:
     """Set fields below a path; dashes and dots of names come in as `__` and `___`."""
 
@@ -163,6 +172,16 @@ BROKEN: dict[str, tuple[tuple[str, str], Callable[[Fields], object], str]] = {
         f"metadata.annotations {SCALE}",
     ),
     "what commonLabels leave": (BILLING, says(selector={"team": "a"}), "spec.selector"),
+    "half of what verifies tokens": (
+        ("Service", "get-user"),
+        variables(AUTH_ISSUER="b", AUTH_AUDIENCE="c"),
+        "AUTH_JWKS_URL",
+    ),
+    "an empty part of it": (
+        ("Service", "get-user"),
+        variables(AUTH_JWKS_URL="https://a/", AUTH_ISSUER="b", AUTH_AUDIENCE=""),
+        "AUTH_AUDIENCE",
+    ),
     # --- sources
     "no dead letter sink": (SOURCE, without(*DELIVERY, "deadLetterSink"), "deadLetterSink"),
     "no retry": (SOURCE, without(*DELIVERY, "retry"), "retry"),
@@ -276,7 +295,42 @@ def test_what_is_broken_is_found_where_it_is(name: str) -> None:
 def test_every_rule_finds_something() -> None:
     """None is left that no broken manifest of this list is for."""
     finds = {rule for name in BROKEN for rule in RULES if list(rule(Shop(broken(name)[0])))}
+    finds |= {rule for rule in RULES if list(rule(Shop(closed_to_kafka())))}
     assert {rule.__name__ for rule in RULES} == {rule.__name__ for rule in finds}
+
+
+def closed_to_kafka() -> list[Document]:
+    """Return the shop with a password at Kafka and no token of customers."""
+    whole = shop()
+    for document in whole:
+        if document.kind == "KafkaSink":
+            says(auth={"secret": {"ref": {"name": "kafka"}}})(document.content)
+    return whole
+
+
+def test_a_shop_that_is_closed_inside_and_open_to_customers_is_found() -> None:
+    """What anybody may do there, by function; a laptop, which is closed nowhere, is not told."""
+    found = {finding.document.name: str(finding) for finding in examine(closed_to_kafka())}
+    assert found.keys() == {each.name for each in shop() if each.group == "serving.knative.dev"} - CLUSTER_LOCAL
+    assert "whoever reaches the ingress adds to any balance: no token is demanded" in found["deposit-cash"]
+    assert "acts for any user" in found["get-user"]
+    assert all("components/auth" in text for text in found.values())
+
+
+def test_one_function_that_was_forgotten_is_found() -> None:
+    """All others demand tokens; a value from a ConfigMap is one."""
+    whole = shop()
+    given = {"AUTH_JWKS_URL": "https://a/keys", "AUTH_ISSUER": "b", "AUTH_AUDIENCE": "c"}
+    for service in (each for each in whole if each.group == "serving.knative.dev"):
+        if service.name != "deposit-cash":
+            variables(**given)(service.content)
+            container(service.content)["env"][-3] = {"name": "AUTH_JWKS_URL", "valueFrom": {"configMapKeyRef": {}}}
+    (finding,) = examine(whole)
+    assert finding.document.name == "deposit-cash"
+    assert "demands one" in finding.consequence
+
+
+CLUSTER_LOCAL = {"billing-handler", "order-handler", "notify-handler", "resend-orders"}
 
 
 def test_two_limits_that_differ_are_one_finding() -> None:
