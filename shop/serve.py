@@ -7,6 +7,7 @@ would hand to a function of ours goes there straight: its routes and middleware 
 
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -89,8 +90,20 @@ def main(environment: Mapping[str, str] = os.environ) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    with suppress(KeyboardInterrupt):
-        _Server(config).run()
+    tracer = process.current().tracer
+    if tracer is not None:
+        # uvicorn ends by the signal that ended it, as if nobody had handled it: then nothing would be sent any more.
+        signal.signal(signal.SIGTERM, _end)
+    try:
+        with suppress(KeyboardInterrupt):
+            _Server(config).run()
+    finally:
+        if tracer is not None:
+            tracer.flush()
+
+
+def _end(_: int, __: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ through its HTTP signature: binary mode straight from the headers, any other mod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+from shop.edge import spans
 from shop.edge.asgi import Request, Response, in_text
 from shop.edge.call import Call, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
@@ -35,6 +36,8 @@ def consumer(
             attributes, data = _read(request, body)
             handling.key = attributes.get("id", "-")
             event = _message(kind, attributes, data)
+            if handling.span is not None:
+                handling.span.attributes |= spans.about(event)
             _check_epoch(event, epoch)
             handling.outcome = await decide(event, call(request, trace.read(attributes.get("traceparent"))))
             return Response()

@@ -10,18 +10,22 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from google.protobuf.message import Message
 from pymongo.errors import PyMongoError
 from starlette import requests, responses
 
+from shop.edge import spans
 from shop.edge.asgi import App, Receive, Request, Response, Scope, Send, in_text
 from shop.edge.origins import opened
 from shop.errors import Code, Malformed, Rejected, TooLarge, Unavailable
 from shop.identity.caller import Needs
 from shop.process import context, log, process, trace
 from shop.store import client, readiness
+
+if TYPE_CHECKING:
+    from shop.process.tracing import Span
 
 MAX_BODY = 64 * 1024
 """The largest body, in bytes: a request or event of ours is under 2 KiB, whatever the user's script."""
@@ -49,6 +53,9 @@ class Handling:
 
     key: str = "-"
     outcome: str = "done"
+    span: "Span | None" = None
+    """What is recorded of it, where spans are wanted."""
+
     later: Callable[[], Awaitable[Response]] | None = None
     """What makes a better answer once the work is done and its deadline is over; it always makes one."""
 
@@ -134,6 +141,10 @@ def function(
             return await _health(label.service, request.method)
         handling, detail, code, level = Handling(), "", "", logging.INFO
         traceparent = _traceparent(request, begins=edge.begins)
+        if (tracer := process.current().tracer) is not None:
+            traceparent, handling.span = spans.enter(tracer, request, traceparent, label, named.__name__)
+        elif traceparent is None and edge.begins:
+            traceparent = trace.begin(process.current().random_bits)
         context.traceparent.set(traceparent)
         try:
             if request.method == method or (heads and request.method == "HEAD"):
@@ -161,6 +172,8 @@ def function(
             level = logging.WARNING if isinstance(reason, Rejected) else logging.ERROR
         duration_s = time.monotonic() - handling.started
         log.handled(handling.key, handling.outcome, duration_s, level=level, code=code, detail=detail)
+        if tracer is not None:
+            spans.leave(tracer, handling.span, response.status_code, handling.outcome, code)
         if edge.begins and traceparent is not None:
             response.raw_headers.append((b"traceparent", traceparent.encode()))
         return response
@@ -217,7 +230,7 @@ def _sort(error: Exception, handling: Handling) -> Rejected | Unavailable | None
 
 
 def _traceparent(request: Request, *, begins: bool) -> str | None:
-    """Return the trace that a message is handled in: what an event says goes before what its last hop says."""
+    """Return the trace that a message comes in, if any: what an event says goes before what its last hop says."""
     first = request.first
     if not begins and b"ce-traceparent" in first and (sent := trace.read(request.header(b"ce-traceparent"))):
         return sent
@@ -228,7 +241,7 @@ def _traceparent(request: Request, *, begins: bool) -> str | None:
         and (sent := trace.read(headers[0]))
     ):
         return sent
-    return trace.begin(process.current().random_bits) if begins else None
+    return None
 
 
 async def _read_body(request: Request) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 
-from shop.edge import admission
+from shop.edge import admission, spans
 from shop.edge.asgi import Request, Response, in_json, in_text
 from shop.edge.call import KEY_LETTERS, Call, accepted, calls
 from shop.edge.handling import Edge, Function, Handling, Label, function
@@ -103,6 +103,8 @@ def _endpoint(
                 answer = Answer(answer)
             if answer.replayed:
                 handling.outcome = "replayed"
+            if handling.span is not None:
+                handling.span.attributes |= spans.about(answer.response)
             if wait is not None and answer.later is not None:
                 handling.later = partial(_later, answer, answer.later, wait, request, handling)
             return _render(answer, wait)

@@ -6,12 +6,16 @@ no attribute of the event and changes on each hop, says who sent it.
 """
 
 import copy
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shop.emission import sink
 from shop.errors import Code, Unavailable
-from shop.messages import SOURCES, Event, event_id, happened_at, rfc3339
+from shop.messages import SOURCES, TOPICS, Event, event_id, happened_at, rfc3339
 from shop.process import context, process
+
+if TYPE_CHECKING:
+    from shop.process.tracing import Tracer
 
 
 def check() -> None:
@@ -28,7 +32,49 @@ async def emit(event: Event, traceparent: str | None = None) -> None:
 
     Raises Unavailable when that is unknown, after `sink.TIMEOUT_S` at the latest: emit it again, later.
     """
-    await sink.send(_headers(event, traceparent), _data(event))
+    headers = _headers(event, traceparent)
+    if (tracer := process.current().tracer) is None:
+        await sink.send(headers, _data(event))
+    else:
+        await _traced(tracer, event, headers, traceparent)
+
+
+async def _traced(tracer: "Tracer", event: Event, headers: dict[str, str], traceparent: str | None) -> None:
+    """Send an event, which the next hop is to see as a part of this one."""
+    topic, id_ = TOPICS[type(event)], headers["ce-id"]
+    span = tracer.begin(
+        f"send {topic}",
+        "producer",
+        {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "send",
+            "messaging.destination.name": topic,
+            "messaging.message.id": id_,
+            "cloudevents.event_id": id_,
+            "cloudevents.event_source": headers["ce-source"],
+            "cloudevents.event_spec_version": "1.0",
+            "cloudevents.event_type": headers["ce-type"],
+            "cloudevents.event_subject": headers["ce-subject"],
+            "shop.basket": event.basket,
+            "shop.attempt": event.attempt,
+        },
+        traceparent,
+    )
+    if span is None:
+        await sink.send(headers, _data(event))
+        return
+    headers["traceparent"], failed = span.traceparent, "_OTHER"
+    try:
+        await sink.send(headers, _data(event))
+        failed = ""
+    except Unavailable as error:
+        failed = str(error.code)
+        raise
+    finally:
+        if failed:
+            span.attributes["error.type"] = failed
+        tracer.end(span, failed)
 
 
 def _headers(event: Event, traceparent: str | None) -> dict[str, str]:

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from shop.process.settings import Settings, WrongSettings
+from shop.process.settings import Settings, Traces, WrongSettings
+
+if TYPE_CHECKING:
+    from shop.process.tracing import Tracer
 
 T = TypeVar("T")
 
@@ -27,15 +30,19 @@ class Process:
         *,
         patience: float = 1.0,
         random_bits: Callable[[int], int] = random.getrandbits,
+        tracer: "Tracer | None" = None,
     ) -> None:
         """Begin with settings.
 
         What is `given` for a call stands in for what the call would open; whoever gave it closes it. `patience` is how
         many times as long everything may take as the code says: more than 1 where waiting takes no simulated time, less
-        where a test waits for a time-out. `random_bits` makes the ids of traces.
+        where a test waits for a time-out. `random_bits` makes the ids of traces. A `tracer` is handed in, or made where
+        the settings name an endpoint for spans.
         """
         self.settings = settings
         self.random_bits = random_bits
+        self.tracer = tracer or (_tracer(settings.traces, random_bits) if settings.traces else None)
+        self.spans: ContextVar[tuple[Any, ...]] | None = None if self.tracer is None else self.tracer.current
         self._patience = patience
         self._given = dict(given or {})
         self._opened: dict[Callable[[], Any], Any] = {}
@@ -58,6 +65,12 @@ class Process:
             _, opened = self._opened.popitem()
             if hasattr(opened, "close"):
                 await opened.close()
+
+
+def _tracer(traces: Traces, random_bits: Callable[[int], int]) -> "Tracer":
+    from shop.process.tracing import Tracer  # only where there is an endpoint
+
+    return Tracer(traces, random_bits)
 
 
 _running: ContextVar[Process | None] = ContextVar("process", default=None)

@@ -52,6 +52,52 @@ class WrongSettings(Exception):
     """The environment cannot be right; the text names every wrong variable and what it must be."""
 
 
+SAMPLERS = ("always_on", "always_off", "traceidratio")
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Where spans go, and of which traces. Where exactly, and how, OpenTelemetry's exporter reads for itself."""
+
+    service: str = "shop"
+    """The name that the spans bear."""
+
+    revision: str = ""
+    """The Knative revision."""
+
+    sampler: str = "parentbased_always_on"
+    """Whether a trace is recorded."""
+
+    ratio: float = 1.0
+    """How many of the traces that begin here are, when the sampler asks for a part."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Traces | None":
+        """Read what OpenTelemetry's variables say; None without an endpoint.
+
+        A value that is wrong is as if it were not set, as OpenTelemetry has it: no process ends over it.
+        """
+        endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        is_off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        if is_off or environment.get("OTEL_TRACES_EXPORTER") not in (None, "", "otlp"):
+            return None
+        if not any(environment.get(name) for name in endpoints):
+            return None
+        sampler = environment.get("OTEL_TRACES_SAMPLER", "").lower()
+        if sampler.removeprefix("parentbased_") not in SAMPLERS:
+            sampler = cls.sampler
+        ratio = environment.get("OTEL_TRACES_SAMPLER_ARG", "")
+        return cls(
+            service=environment.get("OTEL_SERVICE_NAME")
+            or environment.get("K_SERVICE")
+            or environment.get("FUNCTION_TARGET")
+            or cls.service,
+            revision=environment.get("K_REVISION", ""),
+            sampler=sampler,
+            ratio=float(ratio) if re.fullmatch(r"0?\.[0-9]{1,20}|0|1(\.0+)?", ratio) else cls.ratio,
+        )
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a process was told."""
@@ -95,6 +141,9 @@ class Settings:
     revision: str = ""
     """The Knative revision it is of; empty where Knative did not start it."""
 
+    traces: Traces | None = None
+    """Where spans go; None: nowhere."""
+
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     port: int = 8080
     """Where to listen, as Knative Serving says."""
@@ -129,6 +178,7 @@ class Settings:
             auth=_auth(reading),
             function=reading.value("FUNCTION_TARGET", str, cls.function),
             revision=reading.value("K_REVISION", str, cls.revision),
+            traces=Traces.read(environment),
             host=reading.value("HOST", str, cls.host),
             port=reading.value("PORT", _whole_number(1, 65535), cls.port),
         )

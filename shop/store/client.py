@@ -39,8 +39,14 @@ def client() -> AsyncMongoClient[Document]:
 
 def open_client() -> AsyncMongoClient[Document]:
     """Make a client, as this process's settings say: it is the connection pool, so a process has one."""
-    told = process.current().settings
-    return AsyncMongoClient(told.mongodb_uri, appname=told.function, tz_aware=True)
+    its = process.current()
+    listeners = []
+    if its.tracer is not None:
+        from shop.store.statements import Statements  # only where spans are wanted
+
+        listeners.append(Statements(its.tracer))
+    told = its.settings
+    return AsyncMongoClient(told.mongodb_uri, appname=told.function, tz_aware=True, event_listeners=listeners)
 
 
 class _Kept:

@@ -48,6 +48,8 @@ class Place(Generic[A, R]):
 
     item: A
     result: "asyncio.Future[R]"
+    spans: tuple[Any, ...] = ()
+    """What the caller's part in it is a part of, where spans are wanted."""
 
 
 class Lanes:
@@ -55,6 +57,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[Hashable, Lane[Any, Any]] = {}
+        self._spans = process.current().spans
         self._running: set[asyncio.Task[None]] = set()
 
     def lane(self, name: Hashable, act: Callable[[Sequence[A]], Awaitable[Sequence[R]]]) -> "Lane[A, R]":
@@ -71,7 +74,14 @@ class Lanes:
 
     async def result(self, place: Place[Any, R]) -> R:
         """Wait for what becomes of an item."""
+        if self._spans is not None:
+            place.spans = self._spans.get()
         return await place.result
+
+    def hold(self, places: Sequence[Place[Any, Any]]) -> None:
+        """Let what is done now be a part of what all of them do."""
+        if self._spans is not None:
+            self._spans.set(tuple(dict.fromkeys(span for place in places for span in place.spans)))
 
 
 class Lane(Generic[A, R]):
@@ -108,6 +118,7 @@ class Lane(Generic[A, R]):
                     place.result.cancel()  # only what is left when the process ends in the middle of it
 
     async def _do(self, places: Sequence[Place[A, R]]) -> None:
+        self._lanes.hold(places)
         try:
             with client.deadline():
                 results = await self._act([place.item for place in places])
