@@ -18,6 +18,7 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import (
     AutoReconnect,
@@ -374,7 +375,7 @@ async def _command(of: AsyncCollection[Document], command: Document) -> Document
     """
     for is_last in (False, True):
         try:
-            reply = await of.database.command(command, codec_options=of.codec_options)
+            reply = await process.current().once(_Sessions).send(of, command)
         except (NetworkTimeout, ServerSelectionTimeoutError):
             raise  # the time is up
         except AutoReconnect:
@@ -385,3 +386,26 @@ async def _command(of: AsyncCollection[Document], command: Document) -> Document
                 raise WriteConcernError(error.get("errmsg", ""), error.get("code"), error)
             return cast(Document, reply)
     raise AssertionError("the last try returns or raises")
+
+
+class _Sessions:
+    """The driver's sessions that nobody uses just now: to make one for a command, and end it, is a twentieth of its CPU.
+
+    They promise nothing, and stay good whatever becomes of a command: each command is by itself.
+    """
+
+    def __init__(self) -> None:
+        self._unused: list[AsyncClientSession] = []
+
+    async def send(self, of: AsyncCollection[Document], command: Document) -> Document:
+        """Send a command."""
+        session = self._unused.pop() if self._unused else client.client().start_session(causal_consistency=False)
+        try:
+            return await of.database.command(command, codec_options=of.codec_options, session=session)
+        finally:
+            self._unused.append(session)
+
+    async def close(self) -> None:
+        """End them."""
+        while self._unused:
+            await self._unused.pop().end_session()
