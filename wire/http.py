@@ -9,7 +9,8 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self, SupportsIndex
+from functools import lru_cache
+from typing import Self, SupportsIndex, cast
 from urllib.parse import urlsplit
 
 Headers = list[tuple[str, str]]
@@ -22,6 +23,7 @@ BODY_LIMIT = 8 << 20  # bytes; far above what Kafka takes, and a bound all the s
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) (\d{3})(?: .*)?")
+_USUAL_STATUS_LINE = re.compile(rb"HTTP/1\.1 (20[0-3]|30[0-3]|[45]\d\d)(?: .*)?")
 
 
 class MalformedError(Exception):
@@ -54,12 +56,16 @@ async def read_head(reader: asyncio.StreamReader, headers_limit: int = HEADERS_L
     room = headers_limit
     while line := await _read_line(reader, room, MalformedError("headers too long", 431)):
         room -= len(line)
-        name, colon, raw = line.partition(b":")
-        value = raw.strip(b" \t").decode("latin-1")
-        if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(value):
-            raise MalformedError("malformed header")
-        headers.append((name.decode("ascii").lower(), value))
+        headers.append(_header(line))
     return first.decode("latin-1"), headers
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    name, colon, raw = line.partition(b":")
+    value = raw.strip(b" \t").decode("latin-1")
+    if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(value):
+        raise MalformedError("malformed header")
+    return name.decode("ascii").lower(), value
 
 
 async def _read_line(reader: asyncio.StreamReader, limit: int, too_long: MalformedError) -> bytes:
@@ -155,18 +161,100 @@ class _Reader(asyncio.StreamReader):
         super().feed_data(data)
 
 
-class _Connection:
-    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+class _Connection(asyncio.Protocol):
+    """One connection, one request at a time.
+
+    An answer that comes in one piece, as nearly all do, is read where it arrives. After any other one the connection is
+    a stream, and everything on it is read by `_read_response`.
+    """
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[tuple[Response, bool] | None] | None = None
+        self._stream: _Reader | None = None
+        self._ended = False
 
     @classmethod
     async def open(cls, host: str, port: int, tls: ssl.SSLContext | None) -> Self:
-        loop = asyncio.get_running_loop()
-        reader = _Reader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=tls)
-        return cls(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        """Connect."""
+        _, connection = await asyncio.get_running_loop().create_connection(cls, host, port, ssl=tls)
+        return connection
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the server has left it open."""
+        return not self._ended and not self._transport.is_closing()
+
+    async def exchange(self, request: bytes, timeout_s: float) -> tuple[Response, bool]:
+        """Send a request; return its answer, and whether the connection can be used again."""
+        self._transport.write(request)
+        if self._stream is None:
+            loop = asyncio.get_running_loop()
+            self._answer = loop.create_future()
+            timer = loop.call_later(timeout_s, self._fail, TimeoutError())
+            try:
+                if (answer := await self._answer) is not None:
+                    return answer
+            finally:
+                self._answer = None
+                timer.cancel()
+        return await self._read(timeout_s)
+
+    async def _read(self, timeout_s: float) -> tuple[Response, bool]:
+        reader = self._as_stream()
+        async with asyncio.timeout(timeout_s) as timeout:
+            reader.timeout, reader.timeout_s = timeout, timeout_s
+            try:
+                return await _read_response(reader)
+            finally:
+                reader.timeout = None
+
+    def _as_stream(self) -> _Reader:
+        if self._stream is None:
+            self._stream = _Reader()
+            self._stream.set_transport(self._transport)
+        return self._stream
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+
+    def close(self) -> None:
+        """Close it once all is sent."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take an answer, or a part of one."""
+        waits = self._answer is not None and not self._answer.done()
+        answer = _whole(data) if waits and self._stream is None else None
+        if answer is None:
+            self._as_stream().feed_data(data)
+        if waits and self._answer is not None:
+            self._answer.set_result(answer)
+
+    def eof_received(self) -> None:
+        """Note that nothing more will come."""
+        self._end(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell who waits."""
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        self._ended = True
+        if self._stream is None:
+            self._fail(error or MalformedError("closed without an answer"))
+        elif error is not None:
+            self._stream.set_exception(error)
+        else:
+            self._stream.feed_eof()
 
 
 class Client:
@@ -206,39 +294,67 @@ class Client:
             raise NoResponseError(f"{type(error).__name__}: {error}") from error
 
     async def _exchange(self, request: bytes) -> Response:
-        async with asyncio.timeout(self._timeout_s) as timeout:
-            connection = self._reuse() or await _Connection.open(self._host, self._port, self._tls)
-            connection.reader.timeout, connection.reader.timeout_s = timeout, self._timeout_s
-            keep = False
-            try:
-                connection.writer.write(request)
-                await connection.writer.drain()
-                response, keep = await _read_response(connection.reader)
-            finally:
-                connection.reader.timeout = None
-                if keep:
-                    self._idle.append(connection)
-                else:
-                    connection.writer.close()
-            return response
+        connection = self._reuse() or await self._connect()
+        keep = False
+        try:
+            response, keep = await connection.exchange(request, self._timeout_s)
+        finally:
+            if keep:
+                self._idle.append(connection)
+            else:
+                connection.close()
+        return response
+
+    async def _connect(self) -> _Connection:
+        async with asyncio.timeout(self._timeout_s):
+            return await _Connection.open(self._host, self._port, self._tls)
 
     def _reuse(self) -> _Connection | None:
         """Return an idle connection, dropping those that the server has closed meanwhile."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.reader.at_eof() and not connection.writer.is_closing():
+            if connection.reusable:
                 return connection
-            connection.writer.close()
+            connection.close()
         return None
 
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            writer = self._idle.pop().writer
+            connection = self._idle.pop()
             if self._tls:
-                writer.transport.abort()  # closing in order would wait for the server, beyond the end of the loop
+                connection.abort()  # closing in order would wait for the server, beyond the end of the loop
             else:
-                writer.close()
+                connection.close()
+
+
+def _whole(data: bytes) -> tuple[Response, bool] | None:
+    """Return the answer that is all of these bytes, and whether its connection can be used again.
+
+    None for what is less than one, or more, or anything but the usual.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end or (usual := _usual_head(head)) is None:
+        return None
+    status, headers, length, keep = usual
+    return (Response(status, headers, body), keep) if len(body) == length else None
+
+
+@lru_cache(64)  # the head of one function's answers is the same for a second
+def _usual_head(head: bytes) -> tuple[int, Headers, int, bool] | None:
+    """Return status, headers, length of the body, and whether the connection is kept, when nothing is unusual."""
+    first, *lines = head.split(b"\r\n")
+    match = _USUAL_STATUS_LINE.fullmatch(first)
+    if match is None or len(head) > LINE_LIMIT or head.count(b"\n") != len(lines):
+        return None
+    try:
+        headers = [_header(line) for line in lines]
+    except MalformedError:
+        return None
+    length = value_of(headers, "content-length") or ""
+    if not length.isdecimal() or not length.isascii() or value_of(headers, "transfer-encoding") is not None:
+        return None
+    return int(match[1]), headers, int(length), (value_of(headers, "connection") or "").lower() != "close"
 
 
 async def _read_response(reader: asyncio.StreamReader) -> tuple[Response, bool]:
