@@ -389,7 +389,7 @@ async def _command(of: AsyncCollection[Document], command: Document) -> Document
 
 
 class _Sessions:
-    """The driver's sessions that nobody uses just now: to make one for a command, and end it, is a twentieth of its CPU.
+    """The driver's sessions that nobody uses just now: to make one for a command and end it is a twentieth of its CPU.
 
     They promise nothing, and stay good whatever becomes of a command: each command is by itself.
     """
