@@ -384,7 +384,7 @@ async def _command(of: AsyncCollection[Document], command: Document) -> Document
         else:
             if error := reply.get("writeConcernError"):
                 raise WriteConcernError(error.get("errmsg", ""), error.get("code"), error)
-            return cast(Document, reply)
+            return reply
     raise AssertionError("the last try returns or raises")
 
 
