@@ -47,6 +47,10 @@ help: ## List these targets, and the settings of make run
 #: SINK_PORT=18081            port of the KafkaSinks
 #: MONGODB_URI=               replica set to set up and use instead of a local mongod, if USE_MONGODB_URI=1 says so
 #: KAFKA_BOOTSTRAP_SERVERS=   Kafka to use instead of a local one, if USE_KAFKA_BOOTSTRAP_SERVERS=1 says so
+#: AUTH_JWKS_URL=             keys of an issuer: functions then demand tokens; also AUTH_ISSUER and AUTH_AUDIENCE
+#: AUTH_ISSUER=               what `iss` of a token must be
+#: AUTH_AUDIENCE=             what must be in `aud` of a token
+#: AUTH_ROLES_CLAIM=          the claim that holds roles, if it is not `roles`
 #: LOG=                       1: also print the functions' logs
 #: KAFKA_JARS=                folder of Kafka's jars, instead of one in .venv
 #: PYTHON=python3             the Python that makes .venv

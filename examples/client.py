@@ -5,7 +5,8 @@
 
 `salary-july` and `book-17` are names of your own: one for each thing that must happen once. After a crash, or when in
 doubt, run the same line again. It continues with the keys it kept. docs/clients.md explains the rules; this file
-follows them with the standard library alone.
+follows them with the standard library alone. Where the shop demands tokens, SHOP_TOKEN holds one; after a 401, run the
+same line again with another.
 """
 
 import contextlib
@@ -41,8 +42,9 @@ class Unknown(Exception):
 class Shop:
     """A client that keeps the keys of a request on disk before it sends the request."""
 
-    def __init__(self, url: str, kept: str, *, patience_s: float = 300) -> None:
+    def __init__(self, url: str, kept: str, *, token: str = "", patience_s: float = 300) -> None:
         self._url, self._kept, self._patience_s = url, kept, patience_s
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def deposit(self, name: str, user: str, amount: int) -> Fields:
         """Deposit an amount, once for this name, and return the answer."""
@@ -102,7 +104,7 @@ class Shop:
     def _once(self, method: str, path: str, fields: Fields, headers: Mapping[str, str]) -> tuple[int, float, Fields]:
         """Return the status, how long to wait, and the JSON; {} in place of what an ingress says by itself."""
         body = json.dumps(fields).encode() if fields else None
-        request = urllib.request.Request(self._url + path, body, dict(headers), method=method)
+        request = urllib.request.Request(self._url + path, body, {**self._headers, **headers}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=15 + WAIT_S) as response:
                 return response.status, 0.0, json.load(response)
@@ -113,5 +115,6 @@ class Shop:
 
 if __name__ == "__main__":
     verb, name, user, amount = sys.argv[1:]
-    shop = Shop(os.environ.get("SHOP_URL", "http://127.0.0.1:8080"), os.environ.get("SHOP_KEPT", "kept.sqlite"))
+    url, kept = os.environ.get("SHOP_URL", "http://127.0.0.1:8080"), os.environ.get("SHOP_KEPT", "kept.sqlite")
+    shop = Shop(url, kept, token=os.environ.get("SHOP_TOKEN", ""))
     print((shop.order if verb == "order" else shop.deposit)(name, user, int(amount))["message"])

@@ -157,7 +157,8 @@ class Demo:
     async def _call(self, method: str, path: str, fields: dict[str, object], *, quiet: bool = False) -> Any:
         async with self._http.request(method, self._shop.url + path, json=fields) as response:
             answer = await response.json()
-            _expect(response.status == 200, f"{method} {path} to be answered 200, not {response.status} {answer}")
+            hint = "; this demo sends no token: run it on a stack without AUTH_*" if response.status == 401 else ""
+            _expect(response.status == 200, f"{method} {path} to be answered 200, not {response.status} {answer}{hint}")
             if not quiet:
                 replayed = " (replayed)" if "Idempotent-Replayed" in response.headers else ""
                 shown = " ".join(f"{name}={value}" for name, value in fields.items() if name != "user")

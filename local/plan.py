@@ -98,9 +98,13 @@ class Plan:
             "K_CONFIGURATION": service.name,
             "K_REVISION": f"{service.name}-00001",
             **values,
+            **(self.settings.auth if self._is_routed(service) else {}),
             **({"K_SINK": bound[-1], "K_CE_OVERRIDES": ""} if bound else {}),
             **self.env_overrides.get(service.name, {}),
         }
+
+    def _is_routed(self, service: Service) -> bool:
+        return any(route.service.name == service.name for route in self.manifests.routes)
 
     def kafka_sink(self) -> dict[str, Any]:
         """Return the configuration of `python -m local.stand_ins.kafka_sink`."""

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -10,6 +10,10 @@ from wire.address import hosts
 
 ROOT: Final = Path(__file__).parent.parent
 """The folder of the project: functions run from here."""
+
+
+_ROLES: Final = "AUTH_ROLES_CLAIM"
+_AUTH: Final = frozenset({"AUTH_JWKS_URL", "AUTH_ISSUER", "AUTH_AUDIENCE", _ROLES})
 
 
 class SettingsError(Exception):
@@ -36,6 +40,8 @@ class Settings:
     sink_tokens: Path | None = None
     """The file of the tokens that the KafkaSinks demand, if they demand any; see `local/stand_ins/kafka_sink.py`."""
     echo_logs: bool = False
+    auth: Mapping[str, str] = field(default_factory=dict)
+    """What the public functions are told of tokens, by variable; without it they demand none."""
     manifests: Path = ROOT / "local"
     """The folder of a kustomization: the base with its topics and its public paths."""
 
@@ -72,6 +78,10 @@ class Settings:
                 )
             return value
 
+        auth = {name: value for name in sorted(_AUTH) if (value := environment.get(name))}
+        if auth and not auth.keys() >= _AUTH - {_ROLES}:
+            missing = ", ".join(sorted(_AUTH - {_ROLES} - auth.keys()))
+            faults.append(f"{', '.join(auth)}, but not {missing}: tokens are demanded by all of them, or not at all")
         settings = cls(
             port=port("PORT", cls.port),
             folder=folder(environment),
@@ -81,6 +91,7 @@ class Settings:
             mongodb_uri=elsewhere("MONGODB_URI"),
             kafka_bootstrap_servers=elsewhere("KAFKA_BOOTSTRAP_SERVERS"),
             echo_logs=environment.get("LOG") == "1",
+            auth=auth,
         )
         if faults:
             raise SettingsError("\n".join(faults))
@@ -112,6 +123,7 @@ class Settings:
             if value is not None:
                 secret = "@" in value  # a password is for no terminal and no log
                 words += [f'{name}="${name}"' if secret else f"{name}={shlex.quote(value)}", f"USE_{name}=1"]
+        words += [f"{name}={shlex.quote(value)}" for name, value in self.auth.items()]
         return " ".join([*words, *(["LOG=1"] if self.echo_logs else []), "make run"])
 
 

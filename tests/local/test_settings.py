@@ -29,8 +29,26 @@ def test_settings_come_from_the_environment() -> None:
             "KAFKA_BOOTSTRAP_SERVERS": "elsewhere:9092",
             "USE_KAFKA_BOOTSTRAP_SERVERS": "1",
             "LOG": "1",
+            **AUTH,
         }
-    ) == Settings(80, Path("/data"), 1, 2, 0, "mongodb://elsewhere", "elsewhere:9092", echo_logs=True)
+    ) == Settings(80, Path("/data"), 1, 2, 0, "mongodb://elsewhere", "elsewhere:9092", echo_logs=True, auth=AUTH)
+
+
+AUTH = {"AUTH_JWKS_URL": "http://127.0.0.1/keys", "AUTH_ISSUER": "a", "AUTH_AUDIENCE": "b", "AUTH_ROLES_CLAIM": "c"}
+
+
+@pytest.mark.parametrize("name", ["AUTH_JWKS_URL", "AUTH_ISSUER", "AUTH_AUDIENCE"])
+def test_half_of_what_demands_tokens_is_refused(name: str) -> None:
+    """The message names what is missing; the roles' claim alone may be."""
+    with pytest.raises(SettingsError, match=f"but not {name}: "):
+        Settings.from_environment({other: value for other, value in AUTH.items() if other != name})
+    assert len(Settings.from_environment({**AUTH, "AUTH_ROLES_CLAIM": ""}).auth) == 3
+
+
+def test_a_command_shows_whose_tokens_are_taken() -> None:
+    """Whoever runs another stack beside it runs no open one by accident."""
+    said = Settings(auth=AUTH).command({})
+    assert said == "AUTH_JWKS_URL=http://127.0.0.1/keys AUTH_ISSUER=a AUTH_AUDIENCE=b AUTH_ROLES_CLAIM=c make run"
 
 
 @pytest.mark.parametrize("value", ["http", "-1", "65536", "8080.0", "٨٠", "9" * 5000])
