@@ -91,7 +91,7 @@ def test_the_first_screen_has_the_promise_whom_it_is_for_the_flow_the_table_and_
     first = "\n".join(README.splitlines()[:60])
     for what in (
         *("exactly once", "**The idea.**", "**The one rule for clients.**", "**Who it is for.**", "not for you if"),
-        *("no\nauthentication yet", "Status:", "MB", "--payments--> billing_handler", "| function |"),
+        *("demand no token", "Status:", "MB", "--payments--> billing_handler", "| function |"),
         *("$ make run", "$ make test"),
     ):
         assert what in first
