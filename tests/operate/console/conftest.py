@@ -84,8 +84,8 @@ class Browser:
 
     async def push(self, path: str, form: dict[str, str], **headers: str) -> Answered:
         """Send a form, as a page of the console does, but for these headers; an empty one is left out."""
-        sent = {"host": HOST, "sec-fetch-site": "same-origin", "origin": f"http://{HOST}", **headers}
-        kept = [(name.replace("_", "-"), value) for name, value in sent.items() if value]
+        usual = {"host": HOST, "sec_fetch_site": "same-origin", "origin": f"http://{HOST}"}
+        kept = [(name.replace("_", "-"), value) for name, value in (usual | headers).items() if value]
         return await self._send("POST", path, "", urlencode(form).encode(), kept)
 
     async def _send(self, method: str, path: str, query: str, body: bytes, headers: list[tuple[str, str]]) -> Answered:

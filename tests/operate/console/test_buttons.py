@@ -1,0 +1,209 @@
+"""The buttons: whoever may not push cannot, a form of somebody else does nothing, what was done is recorded."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bson import Int64, ObjectId
+
+from operate import actions
+from operate.letters import Letter
+from operate.places import Address
+from shop.schema.events_pb2 import PaymentRequested
+from shop.store.client import collection
+from tests.operate.console.conftest import Browser, Handed
+from tests.operate.console.test_pages import letter, ordered
+from tests.operate.stored import baskets, users
+from tests.support.sink import Received, Sink
+from tests.support.stack_fixtures import eventually
+
+WHY = {"why": "the customer waits"}
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    """Listen where the KafkaSinks and the functions are."""
+    async with Sink() as listening:
+        yield listening
+
+
+@pytest.fixture
+def pushing(shop_opened: Callable[..., Handed], sink: Sink) -> Browser:
+    """Return somebody who may push, in a shop whose sinks and functions take what is sent."""
+    opened = shop_opened(anybody_may_push=True)
+    at = Address(sink.url, "a test")
+    names = ("payments", "results", "dead-letters")
+    places = replace(opened.running.places, sinks=dict.fromkeys(names, at), functions={"billing-handler": at})
+    opened.running.places = places
+    return Browser(opened)
+
+
+def posted(sink: Sink) -> list[Received]:
+    """Return what was sent there; whether a function is well is asked all the time."""
+    return [each for each in sink.received if each.request_line.startswith("POST")]
+
+
+async def everything() -> list[Any]:
+    """Return what is stored of orders and money."""
+    kept = ("orders.baskets", "billing.users", "billing.paid_baskets", "notify.notifications")
+    return [await collection(*name.split(".")).find().sort("_id").to_list() for name in kept]
+
+
+async def asked(browser: Browser, path: str, **query: object) -> dict[str, str]:
+    """Open the page that asks, and return its form with a reason."""
+    answer = await browser.get(path, **query)
+    assert answer.status == 200
+    return {**answer.form, **WHY}
+
+
+async def test_an_order_is_asked_for_again_once_and_it_is_recorded(pushing: Browser, sink: Sink) -> None:
+    """The event is the one that resend_orders emits; the same form sent twice sends it once; the story shows it."""
+    basket = ordered("Павел")
+    await baskets().insert_one(basket)
+    before = await everything()
+    form = await asked(pushing, "/ask", basket=basket["_id"])
+    for _ in range(2):
+        answer = await pushing.push("/ask", form)
+        assert (answer.status, answer.headers["location"]) == (303, f"/order?basket={basket['_id']}")
+    (event,) = posted(sink)
+    assert event.header("ce-id") == f"{basket['_id']}.1"
+    assert PaymentRequested.FromString(event.body).user == "Павел"
+    assert await everything() == before
+    (action,) = actions.of(pushing.shop.databases, str(basket["_id"]))
+    assert (action.verb, action.why, action.who) == ("ask for payment again", WHY["why"], "anybody on this machine")
+    assert action.outcome == f"PaymentRequested {basket['_id']}.1 was sent"
+    words = (await pushing.get("/order", basket=basket["_id"])).words
+    assert "anybody on this machine: ask for payment again (the customer waits): PaymentRequested" in words
+
+
+@pytest.mark.parametrize("status", ["open", "paid"])
+async def test_nobody_is_asked_about_what_is_decided(pushing: Browser, sink: Sink, status: str) -> None:
+    """Billing might decide anew what it has lost."""
+    basket = ordered("Ann")
+    await baskets().insert_one(basket)
+    form = await asked(pushing, "/ask", basket=basket["_id"])
+    await baskets().update_one({"_id": basket["_id"]}, {"$set": {"status": status}})
+    assert (await pushing.get("/ask", basket=basket["_id"])).status == 409
+    assert (await pushing.push("/ask", form)).status == 409
+    assert posted(sink) == []
+    (action,) = actions.of(pushing.shop.databases, str(basket["_id"]))
+    assert action.outcome.startswith("failed: this basket is not ordered now")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"sec_fetch_site": "none"},
+        {"sec_fetch_site": "", "origin": "http://evil.example"},
+        {"sec_fetch_site": "", "origin": ""},
+        {"sec_fetch_site": "", "origin": "null"},
+        {"origin": "http://evil.example"},
+        {"host": "evil.example", "origin": "http://evil.example"},  # a name that leads here
+    ],
+)
+async def test_what_no_page_of_the_console_sent_is_refused(
+    pushing: Browser, sink: Sink, headers: dict[str, str]
+) -> None:
+    """Another site cannot push through somebody's browser, whatever name it gives this machine."""
+    basket = ordered("Ann")
+    await baskets().insert_one(basket)
+    form = await asked(pushing, "/ask", basket=basket["_id"])
+    answer = await pushing.push("/ask", form, **headers)
+    assert answer.status == 403
+    assert posted(sink) == []
+    assert actions.latest(pushing.shop.databases) == []
+    old_browser = await pushing.push("/ask", form, sec_fetch_site="")
+    assert old_browser.status == 303
+
+
+async def test_where_nobody_is_identified_the_console_only_reads(
+    shop_opened: Callable[..., Handed], pushing: Browser, sink: Sink
+) -> None:
+    """By default: there is no form, and a POST is refused."""
+    basket = ordered("Ann")
+    await baskets().insert_one(basket)
+    form = await asked(pushing, "/ask", basket=basket["_id"])
+    reading = Browser(shop_opened())
+    reading.shop.dead = [letter()]  # type: ignore[attr-defined]
+    for path, query in (("/ask", {"basket": basket["_id"]}), ("/redrive", {}), ("/park", {}), ("/verify", {})):
+        page = await reading.get(path, **query)
+        assert page.form == {}
+        assert "the console is read-only here" in page.words.lower()
+        refused = await reading.push(path, form)
+        assert (refused.status, "read-only" in refused.words) == (403, True)
+    assert posted(sink) == []
+    assert actions.latest(reading.shop.databases) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"why": ""}, 400),
+        ({"why": "   "}, 400),
+        ({"why": "x" * 201}, 400),
+        ({"why": "a\nb"}, 400),
+        ({"id": "none"}, 400),
+        ({"why": "x" * 20_000}, 413),
+    ],
+)
+async def test_a_push_needs_a_reason_in_a_line(pushing: Browser, sink: Sink, form: dict[str, str], status: int) -> None:
+    """And the console's own form; nothing is done otherwise, and nothing recorded."""
+    basket = ordered("Ann")
+    await baskets().insert_one(basket)
+    whole = await asked(pushing, "/ask", basket=basket["_id"])
+    assert (await pushing.push("/ask", whole | form)).status == status
+    assert posted(sink) == []
+    assert actions.latest(pushing.shop.databases) == []
+
+
+def dead(reason: str = "wrong_event: it was edited") -> Letter:
+    """Return a letter about Ann's basket."""
+    return letter(PaymentRequested(user="Ann", basket="66b1f0c2a5d3e4f601020304", attempt=1, sum=5), reason)
+
+
+async def test_a_redrive_says_first_what_it_would_do(pushing: Browser, sink: Sink) -> None:
+    """Which letters go to whom, and which are skipped; nothing is sent until it is pushed."""
+    pushing.shop.dead = [dead(), replace(dead(), parked="by hand")]  # type: ignore[attr-defined]
+    group = {"consumer": "billing-handler", "code": "422", "error": "wrong_event", "kind": "it was edited"}
+    page = await pushing.get("/redrive", **group)
+    assert "1 would be sent again to billing-handler. 1 are skipped: parked." in page.words
+    assert posted(sink) == []
+    answer = await pushing.push("/redrive", {**page.form, **WHY})
+    assert answer.status == 303
+    mark, event = posted(sink)
+    assert (mark.header("ce-replaycount"), event.header("ce-replaycount")) == ("1", "1")
+    (action,) = actions.latest(pushing.shop.databases)
+    assert (action.verb, action.outcome) == ("redrive", "1 delivered")
+    assert action.about == ("66b1f0c2a5d3e4f601020304",)
+
+
+async def test_only_the_letters_of_the_group_are_pushed(pushing: Browser, sink: Sink) -> None:
+    """Not those of another reason."""
+    pushing.shop.dead = [dead(), dead("other_terms: ordered for 5")]  # type: ignore[attr-defined]
+    form = await asked(pushing, "/park", consumer="billing-handler", error="other_terms")
+    assert (await pushing.push("/park", form)).status == 303
+    (mark,) = posted(sink)
+    assert mark.header("ce-parked") == WHY["why"]
+    assert [each.outcome for each in actions.latest(pushing.shop.databases)] == ["parked 1"]
+    refused = await pushing.push("/park", {**form, "id": str(ObjectId()), "why": "Павел ждёт"})
+    assert (refused.status, len(posted(sink))) == (400, 1)
+
+
+async def test_a_customer_or_everybody_is_verified(pushing: Browser) -> None:
+    """The number of problems is recorded; that of everybody counts for the status, once it has come to its end."""
+    await users().insert_one({"_id": "Ann", "balance": Int64(5), "deposits": []})
+    assert (await pushing.push("/verify", await asked(pushing, "/verify", user="Ann"))).status == 303
+    (action,) = actions.of(pushing.shop.databases, "Ann")
+    assert action.outcome == "1 problems; 1 balance"
+    await users().delete_many({})
+    assert (await pushing.push("/verify", await asked(pushing, "/verify"))).headers["location"] == "/actions"
+
+    async def ended() -> bool:
+        return actions.last_verification(pushing.shop.databases) is not None
+
+    await eventually(ended)
+    assert re.search("verify the customer waits 0 problems", (await pushing.get("/actions")).words)
