@@ -23,8 +23,10 @@ from operate.console.answers import Found, Page, Refused, rendered
 from operate.console.shop import Shop, opened
 from operate.errors import NotReachable, WrongUse
 from operate.metrics import CONTENT_TYPE, exposition
+from shop.edge import admission
 from shop.edge.asgi import Receive, Request, Response, Scope, Send, in_text
-from shop.process import log
+from shop.errors import Forbidden, Rejected, Unauthenticated, Unavailable
+from shop.process import log, process
 
 MAX_BODY: Final = 16 * 1024
 """The largest form, in bytes: a reason and some ids."""
@@ -40,6 +42,8 @@ _HEADERS: Final[Mapping[str, str]] = {
 
 _STATIC: Final = Path(__file__).parent / "static"
 _KINDS: Final = {".css": b"text/css; charset=utf-8", ".js": b"text/javascript; charset=utf-8", ".svg": b"image/svg+xml"}
+
+_STATUSES: Final[Mapping[type[Exception], int]] = {Unauthenticated: 401, Forbidden: 403}
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +82,9 @@ class _Console:
             response = await self._answer(request)
         except Refused as refused:
             outcome, response = "refused", _page(self._wrong(str(refused)), refused.status)
+        except (Rejected, Unavailable) as error:  # whose token it is, was not shown or cannot be told
+            outcome, response = "refused", _page(self._wrong(str(error)), _STATUSES.get(type(error), 503))
+            response.raw_headers.append((b"www-authenticate", admission.challenge(error.code).encode()))
         except (NotReachable, PyMongoError) as error:
             outcome, response = "away", _page(self._wrong(f"MongoDB or Kafka does not answer: {error}"), 503)
         except WrongUse as error:
@@ -103,23 +110,33 @@ class _Console:
                 return _static(path.removeprefix("/static/"))
         if path not in PAGES:
             raise Refused(404, "there is no such page")
+        caller = await _admin(request)
         query = dict(parse_qsl(request.query.decode("latin-1"), keep_blank_values=True, max_num_fields=20))
         if method in ("GET", "HEAD"):
             return _answered(await asyncio.to_thread(PAGES[path], self.shop, query), query)
         if method != "POST" or path not in buttons.PUSHES:
             raise Refused(405, f"method {method} is not allowed here")
         check_same_origin(request)
-        who = self._who(request)
+        who = caller or self._anybody(request)
         form = dict(parse_qsl((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True))
         return _answered(await asyncio.to_thread(buttons.PUSHES[path], self.shop, form, who), query)
 
-    def _who(self, request: Request) -> str:
-        """Return who pushes. Raises Refused where nobody may."""
+    def _anybody(self, request: Request) -> str:
+        """Return who pushes where nobody is identified. Raises Refused where nobody may."""
         if not self.shop.anybody_may_push:
             raise Refused(403, pages.READ_ONLY)
         if not _LOOPBACK.fullmatch(request.header(b"host") or ""):
             raise Refused(403, "anybody may push here, so only on this machine: open the console at 127.0.0.1")
         return "anybody on this machine"
+
+
+async def _admin(request: Request) -> str | None:
+    """Return who looks, where tokens are demanded; None where none is. Raises Refused for who is no admin."""
+    if process.current().settings.auth is None:
+        return None
+    caller = await admission.identify(request)
+    caller.check("admin", None)
+    return caller.user
 
 
 def check_same_origin(request: Request) -> None:

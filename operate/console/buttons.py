@@ -46,7 +46,7 @@ def _question(shop: Shop, verb: str, says: Sequence[str], back: str, sent: Mappi
         "says": says,
         "back": back,
         "sent": {"id": str(ObjectId()), **sent},
-        "may_push": shop.anybody_may_push,
+        "may_push": shop.may_push,
         "read_only": READ_ONLY,
         "letters": [],
         **values,

@@ -26,7 +26,8 @@ from shop.messages import to_json
 from wire.event import Event
 
 READ_ONLY: Final = (
-    "the console is read-only here: nobody is identified. On one machine CONSOLE_PUSH=anybody lets everybody push"
+    "the console is read-only here, because nobody is identified: AUTH_* would let admins push, and on one machine "
+    "CONSOLE_PUSH=anybody lets everybody"
 )
 
 _BASKET: Final = re.compile(r"[0-9a-f]{24}")

@@ -15,6 +15,7 @@ from operate.places import NotTold, find
 from operate.running import RunningShop
 from operate.status import LETTERS, Status, Watch
 from operate.topics import Topics
+from shop.process import process
 
 _FRESH_S: Final = 1.0
 _SELECTION_MS: Final = 2_000
@@ -30,7 +31,7 @@ class Shop:
     databases: Databases
     topics: Topics | None
     anybody_may_push: bool = False
-    """Whether whoever reaches the console may push its buttons: for one machine. Else nobody may."""
+    """Whether whoever reaches the console may push its buttons, where nobody is identified: for one machine."""
 
     _watch: Watch = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -40,6 +41,11 @@ class Shop:
     def __post_init__(self) -> None:
         places, timeout_s = self.running.places, self.running.connect_timeout_s
         self._watch = Watch(places, self.databases, self.topics, timeout_s)
+
+    @property
+    def may_push(self) -> bool:
+        """Whether whoever sees a page may push its button: anybody, or, where tokens are demanded, only admins do."""
+        return self.anybody_may_push or process.current().settings.auth is not None
 
     def status(self) -> Status:
         """Return what a look has found, at most a second ago."""

@@ -9,6 +9,8 @@ import pytest
 
 from local.manifests import Patch
 from local.stack import Stack
+from operate.payments import as_event
+from shop.schema.events_pb2 import PaymentRequested
 from tests.operate.command import Orders
 from tests.support.stack_fixtures import eventually, free
 
@@ -104,6 +106,18 @@ class Customer:
         """Return what the customer was notified of."""
         listed: list[Any] = (await self.call("GET", "/List"))["notifications"]
         return listed
+
+
+async def poison(stack: Stack, user: str) -> None:
+    """Put an event on `payments` that no consumer can ever take: its id is not that of its data."""
+    about = PaymentRequested(user=user, basket="66f0c1d2e3a4b5c6d7e8f901", number=1, attempt=1, sum=5)
+    about.ordered_at.GetCurrentTime()
+    event = as_event(about)
+    headers = {f"ce-{name}": event.text(name) for name in event.attributes if name != "datacontenttype"}
+    headers |= {"ce-id": "edited.1", "content-type": "application/protobuf"}
+    url = stack.sink_url("payments")
+    async with aiohttp.ClientSession() as http, http.post(url, data=event.data, headers=headers) as answer:
+        assert answer.status == 202
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ TOGETHER: Final = (
     (
         *("tests/operate/cli/test_replay.py", "tests/operate/cli/test_dead_letters.py"),
         *("tests/operate/cli/test_event.py", "tests/operate/cli/test_verify.py", "tests/operate/test_places.py"),
-        "tests/operate/cli/test_status.py",
+        *("tests/operate/cli/test_status.py", "tests/operate/console/test_browser.py"),
     ),
     # One Kafka.
     (

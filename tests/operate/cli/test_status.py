@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 
 from local.servers import services
 from local.servers.parts import spawn
 from local.stack import KAFKA, KAFKA_SOURCE, Stack
 from operate.metrics import exposition
-from operate.payments import as_event
-from shop.schema.events_pb2 import PaymentRequested
 from tests.operate.command import Orders
-from tests.operate.conftest import Customer
+from tests.operate.conftest import Customer, poison
 from tests.support.stack_fixtures import eventually
 
 VISIBLE_S = 90
@@ -116,16 +113,7 @@ async def test_a_wrong_database_is_named(stack: Stack, orders: Orders) -> None:
 
 async def test_a_poison_event_is_named_with_its_reason(stack: Stack, orders: Orders, customer: Customer) -> None:
     """As a dead letter, with the code and the words of the function that refused it."""
-    about = PaymentRequested(user=customer.user, basket="66f0c1d2e3a4b5c6d7e8f901", number=1, attempt=1, sum=5)
-    about.ordered_at.GetCurrentTime()
-    event = as_event(about)
-    headers = {f"ce-{name}": value for name, value in event.attributes.items() if name != "datacontenttype"}
-    headers |= {"ce-id": "edited.1", "content-type": "application/protobuf"}
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(stack.sink_url("payments"), data=event.data, headers=headers) as answer,
-    ):
-        assert answer.status == 202
+    await poison(stack, customer.user)
     said = await named(orders, "dead_letters", "billing-handler")
     assert "billing-handler refused with wrong_event" in said
     assert "it was edited" in said

@@ -78,9 +78,10 @@ class Browser:
 
     shop: Shop
 
-    async def get(self, path: str, method: str = "GET", **query: object) -> Answered:
+    async def get(self, path: str, *, authorization: str = "", **query: object) -> Answered:
         """Open a page."""
-        return await self._send(method, path, urlencode(query), b"", [("host", HOST)])
+        token = [("authorization", authorization)] if authorization else []
+        return await self._send("GET", path, urlencode(query), b"", [("host", HOST), *token])
 
     async def push(self, path: str, form: dict[str, str], **headers: str) -> Answered:
         """Send a form, as a page of the console does, but for these headers; an empty one is left out."""

@@ -11,11 +11,13 @@ from bson import Int64, ObjectId
 from operate import actions
 from operate.letters import Letter
 from operate.places import Address
+from shop.process import process
 from shop.schema.events_pb2 import PaymentRequested
 from shop.store.client import collection
 from tests.operate.console.conftest import Browser, Handed
 from tests.operate.console.test_pages import letter, ordered
 from tests.operate.stored import baskets, users
+from tests.support.issuer import Issuer, token
 from tests.support.sink import Received, Sink
 from tests.support.stack_fixtures import eventually
 
@@ -207,3 +209,32 @@ async def test_a_customer_or_everybody_is_verified(pushing: Browser) -> None:
 
     await eventually(ended)
     assert re.search("verify the customer waits 0 problems", (await pushing.get("/actions")).words)
+
+
+# --- where tokens are demanded ---------------------------------------------------------------------------------------
+
+
+async def test_where_tokens_are_demanded_only_admins_look_and_push(
+    pushing: Browser, sink: Sink, configure: Callable[..., None]
+) -> None:
+    """What was done bears their name; Prometheus and the probe need none."""
+    basket = ordered("Ann")
+    await baskets().insert_one(basket)
+    pushing.shop.anybody_may_push = False
+    async with Issuer() as issuer:
+        configure(auth=issuer.auth)
+        for authorization, status in (("", 401), ("Bearer a.b.c", 401), (f"Bearer {token('Ann')}", 403)):
+            seen = await pushing.get("/ask", authorization=authorization, basket=basket["_id"])
+            assert seen.status == status
+            assert "www-authenticate" in seen.headers
+            assert "Ann" not in seen.words
+            pushed = await pushing.push("/ask", {"basket": str(basket["_id"])}, authorization=authorization)
+            assert pushed.status == status
+        for path in ("/metrics", "/healthz"):
+            assert (await pushing.get(path)).status == 200
+        admin = f"Bearer {token('Olga', roles=['admin'])}"
+        form = (await pushing.get("/ask", authorization=admin, basket=basket["_id"])).form | WHY
+        assert (await pushing.push("/ask", form, authorization=admin)).status == 303
+        await process.current().close()
+    assert len(posted(sink)) == 1
+    assert [each.who for each in actions.latest(pushing.shop.databases)] == ["Olga"]
