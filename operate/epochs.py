@@ -11,7 +11,7 @@ from datetime import datetime
 from operate.databases import Databases
 from operate.errors import WrongUse
 from operate.payments import Payment, payment
-from operate.places import CONSUMERS
+from operate.places import KNOWN
 from shop.messages import rfc3339
 from shop.state import EPOCH_ID, SERVICES
 from wire.recording import Recording
@@ -53,7 +53,7 @@ def of_consumer(databases: Databases, consumer: str | None, tell: Callable[[str]
         tell(different)
     if consumer is None:
         return max(epoch.number for epoch in found.values())
-    return found[CONSUMERS[consumer].service].number
+    return found[KNOWN[consumer].service].number
 
 
 @dataclass(frozen=True)

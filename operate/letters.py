@@ -23,7 +23,7 @@ from operate.audit import tells_of
 from operate.databases import Databases, Document
 from operate.epochs import Epoch
 from operate.payments import Payment, payment
-from operate.places import CONSUMERS, DEAD_LETTERS, Places
+from operate.places import DEAD_LETTERS, KNOWN, Places
 from operate.topics import Topics
 from shop.messages import event_id, other_term, terms
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
@@ -244,7 +244,7 @@ def judged(letters: Iterable[Letter], databases: Databases) -> Iterator[Letter]:
         batch = waiting[start : start + _AT_ONCE]
         stored = _Stored(databases, [letter.about for letter in batch if letter.about is not None])
         for letter in batch:
-            epoch = known[CONSUMERS[letter.consumer].service] if letter.known else Epoch()
+            epoch = known[KNOWN[letter.consumer].service] if letter.known else Epoch()
             is_older = letter.about is not None and letter.about.epoch < epoch.number
             yield replace(letter, healed=_is_healed(letter, stored), restored=epoch if is_older else None)
 

@@ -34,6 +34,12 @@ CONSUMERS: Final[Mapping[str, Consumer]] = {
 }
 """Said in the manifests; tests/operate/test_places.py holds this to them."""
 
+OPTIONAL: Final[Mapping[str, Consumer]] = {"webhook-handler": Consumer(TOPICS[PaymentDecided], "notify")}
+"""Those that a component adds: nobody waits for them, and their dead letters are sent again all the same."""
+
+KNOWN: Final[Mapping[str, Consumer]] = {**CONSUMERS, **OPTIONAL}
+"""Whatever may take events."""
+
 DEAD_LETTERS: Final = "dead-letters"
 
 
@@ -91,8 +97,8 @@ class Places:
 
     def function(self, name: str) -> str:
         """Return the URL of a consumer. Raises WrongUse when there is none of this name, or nothing says where."""
-        if name not in CONSUMERS:
-            raise WrongUse(f"no function {name!r} takes events; use one of {', '.join(CONSUMERS)}, or --to-url")
+        if name not in KNOWN:
+            raise WrongUse(f"no function {name!r} takes events; use one of {', '.join(KNOWN)}, or --to-url")
         if name not in self.functions:
             how = "--to-url, or --function-url or FUNCTION_URL, a template such as http://{name}.shop.svc.cluster.local"
             raise self._not_told(name, how)
@@ -106,7 +112,7 @@ class Places:
 
     def consumer_at(self, url: str) -> str | None:
         """Return the consumer that a dead letter's `knativeerrordest` names; None when it is none that we know."""
-        for name in CONSUMERS:
+        for name in KNOWN:
             if name in self.functions and self.functions[name].at.rstrip("/") == url.rstrip("/"):
                 return name
         # On Knative a function's host begins with its name, whoever looks from wherever.
@@ -114,7 +120,7 @@ class Places:
             host = (urlsplit(url).hostname or "").partition(".")[0]
         except ValueError:  # a letter's attributes are whatever somebody wrote to the topic
             return None
-        return host if host in CONSUMERS else None
+        return host if host in KNOWN else None
 
     def _not_told(self, what: str, how: str) -> NotTold:
         return NotTold(f"nothing says where {what} is: use {how}, or start a stack (make run); {self.silent}")
@@ -198,7 +204,7 @@ def find(
         kafka_config=properties,
         sinks=_each(said("--sink-url", "SINK_URL", sink_url), (*TOPICS.values(), DEAD_LETTERS))
         or _at(addresses.get("sinks"), in_stack),
-        functions=_each(said("--function-url", "FUNCTION_URL", function_url), CONSUMERS)
+        functions=_each(said("--function-url", "FUNCTION_URL", function_url), KNOWN)
         or _at(addresses.get("functions"), in_stack),
         silent=silent,
     )

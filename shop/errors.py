@@ -115,6 +115,7 @@ class Code(Enum):
     NOT_SET_UP = Unavailable, 503, _MENDED, "Indexes are missing: run `python -m shop.setup`; nothing was done."
     HISTORY_INCOMPLETE = Unavailable, 503, _MENDED, "The archive does not fit the account: somebody has to mend it."
     OUTCOME_UNKNOWN = Unavailable, 503, _ANOTHER, "A deposit without a key may have been made: look at GET /GetUser."
+    WEBHOOK_NOT_TAKEN = Unavailable, 503, _LATER, "A receiver of webhooks did not take it; it is sent again."
     INTERNAL_ERROR = None, 500, _MENDED, "A bug; it may have been done, and it is logged."
 
     def __init__(

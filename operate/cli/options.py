@@ -15,7 +15,7 @@ from operate.deliver import Target
 from operate.epochs import Chosen
 from operate.errors import WrongUse
 from operate.payments import Payment
-from operate.places import CONSUMERS, Places
+from operate.places import KNOWN, Places
 from operate.running import RunningShop
 from operate.urls import checked
 from wire.recording import Recording
@@ -46,7 +46,7 @@ def seconds(text: str | float) -> float:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-To = Annotated[str | None, typer.Option(help=f"The consumer to send to: {', '.join(CONSUMERS)}.")]
+To = Annotated[str | None, typer.Option(help=f"The consumer to send to: {', '.join(KNOWN)}.")]
 ToUrl = Annotated[str | None, typer.Option(help="A URL to send to instead, e.g. that of a version under test.")]
 Concurrency = Annotated[
     int, typer.Option(min=1, max=1000, help="Events in flight at the same time; a KafkaSource has about 50.")

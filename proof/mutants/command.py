@@ -104,7 +104,7 @@ MUTANTS = (
     _in(
         "letters",
         "the epoch is that of orders for all",
-        "known[CONSUMERS[letter.consumer].service]",
+        "known[KNOWN[letter.consumer].service]",
         'known["orders"]',
         _LETTERS,
     ),

@@ -113,7 +113,7 @@ MUTANTS = (
     _in(
         "epochs",
         "each consumer is in the latest epoch",
-        "    return found[CONSUMERS[consumer].service].number",
+        "    return found[KNOWN[consumer].service].number",
         "    return max(epoch.number for epoch in found.values())",
         _EPOCHS,
     ),

@@ -4,10 +4,12 @@ Promise: a setting that cannot be right ends the process at its start, every wro
 over a message, when money has moved already.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -46,6 +48,18 @@ class Auth:
 
     roles_claim: str = "roles"
     """Which claim holds the caller's roles; a dot leads into a claim, as in `realm_access.roles`."""
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """Who is told of decisions. Neither an address nor a secret is ever in a text that is logged."""
+
+    urls: tuple[str, ...] = field(repr=False)
+    secrets: tuple[bytes, ...] = field(repr=False)
+    """What each try is signed with: one, or two while receivers change from the one to the other."""
+
+    private: bool = False
+    """Whether they may be at private addresses, and speak plain HTTP."""
 
 
 class WrongSettings(Exception):
@@ -135,6 +149,9 @@ class Settings:
     auth: Auth | None = None
     """Whose tokens customers must send; None: everybody may act for everybody."""
 
+    webhooks: Webhooks | None = None
+    """Who is told of decisions; None: nobody."""
+
     function: str = "shop"
     """The function this process runs: the name in its logs and at MongoDB."""
 
@@ -176,6 +193,7 @@ class Settings:
             cors_origins=reading.value("CORS_ORIGINS", _origins, cls.cors_origins),
             sink_token=reading.value("SINK_TOKEN_FILE", str, cls.sink_token),
             auth=_auth(reading),
+            webhooks=_webhooks(reading),
             function=reading.value("FUNCTION_TARGET", str, cls.function),
             revision=reading.value("K_REVISION", str, cls.revision),
             traces=Traces.read(environment),
@@ -224,6 +242,45 @@ def _auth(reading: _Reading) -> Auth | None:
     if missing:
         return None
     return Auth(*said.values(), *([claim] if claim else []))
+
+
+def _webhooks(reading: _Reading) -> Webhooks | None:
+    """Read what belongs together: nothing is sent that a receiver cannot check."""
+    private = reading.value("WEBHOOK_PRIVATE", _whole_number(0, 1), 0) == 1
+    nobody: tuple[str, ...] = ()
+    unsigned: tuple[bytes, ...] = ()
+    urls = reading.value("WEBHOOK_URLS", partial(_webhook_urls, "https?" if private else "https"), nobody)
+    secrets = reading.value("WEBHOOK_SECRETS", _webhook_secrets, unsigned)
+    if reading.names("WEBHOOK_URLS") and not reading.names("WEBHOOK_SECRETS"):
+        reading.wrong.append("WEBHOOK_SECRETS must be set too: receivers at WEBHOOK_URLS check who tells them")
+    return Webhooks(urls, secrets, private) if urls and secrets else None
+
+
+def _webhook_urls(schemes: str, text: str) -> tuple[str, ...]:
+    urls = tuple(text.split())
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            host = (parts.hostname or "").encode("idna")
+            usable = re.fullmatch(rf"{schemes}://[!-~]+", url) and host and parts.port != 0 and not parts.fragment
+        except ValueError:
+            usable = False
+        if not usable or "@" in parts.netloc:
+            # Without the address itself: many have a token in it, and the log is read by many.
+            raise ValueError(
+                "must be https URLs with blanks between (http too with WEBHOOK_PRIVATE=1), without a user or a fragment"
+            )
+    return urls
+
+
+def _webhook_secrets(text: str) -> tuple[bytes, ...]:
+    try:
+        secrets = tuple(base64.b64decode(secret.removeprefix("whsec_"), validate=True) for secret in text.split())
+    except ValueError:
+        secrets = ()
+    if not 1 <= len(secrets) <= 2 or not all(24 <= len(secret) <= 64 for secret in secrets):
+        raise ValueError("must be one secret, or two with a blank between: whsec_ and 24 to 64 bytes in base64")
+    return secrets
 
 
 def _keys_url(text: str) -> str:

@@ -28,6 +28,7 @@ _LOOK_S = 60.0
 FUNCTIONS = (
     *("create_user", "deposit_cash", "get_user", "get_basket", "create_order", "get_order"),
     *("billing_handler", "order_handler", "notify_handler", "list_notify", "resend_orders"),
+    "webhook_handler",
 )
 """The names of the functions' connections at MongoDB."""
 

@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "architecture.md"
 
 _TOLD = "shop.store shop.state shop.archive shop.messages shop.errors shop.schema"  # never one another
-DECISIONS = ("shop.orders", "shop.billing", "shop.notifications")
+DECISIONS = ("shop.orders", "shop.billing", "shop.notifications", "shop.webhooks")
 
 TABLE = {  # part: what it may import of ours beside itself, and from outside
     "functions": (f"shop.edge {' '.join(DECISIONS)} shop.schema", "functions_framework"),
     **dict.fromkeys(DECISIONS, (_TOLD, "bson pymongo")),
     "shop.orders": (f"{_TOLD} shop.waiting", "bson pymongo"),
+    "shop.webhooks": ("shop.emission shop.process shop.state shop.messages shop.errors shop.schema", ""),
     "shop.waiting": ("shop.store shop.state shop.process", "bson pymongo"),
     "shop.archive": ("shop.store shop.state shop.process shop.errors", "bson pymongo"),
     "shop.edge": (

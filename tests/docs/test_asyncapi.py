@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from local.settings import Settings
 from shop.emission.emit import _data, _headers
 from shop.messages import EVENTS, SOURCES, TOPICS, Event
+from shop.process.version import VERSION
 from shop.schema import events_pb2
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from tests.support.functions import FUNCTIONS
@@ -56,8 +56,7 @@ def test_it_is_asyncapi() -> None:
 
 def test_its_version_is_the_project_s() -> None:
     """It is released with the code that it describes."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert DOCUMENT["info"]["version"] == project["version"]
+    assert DOCUMENT["info"]["version"] == VERSION
 
 
 def test_the_channels_are_the_topics_of_the_manifests() -> None:

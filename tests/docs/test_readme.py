@@ -33,7 +33,7 @@ def label(function: str) -> dict[str, str]:
 
 
 def test_the_readme_lists_every_function() -> None:
-    """Eleven rows, one per folder, each linked to its main.py."""
+    """A row per folder, each linked to its main.py."""
     assert sorted(rows()) == FUNCTIONS
     for function in FUNCTIONS:
         assert f"[{function}](functions/{function}/main.py)" in README

@@ -9,10 +9,18 @@ import pytest
 import yaml
 
 from shop.messages import TOPICS
-from tests.support.functions import FUNCTIONS, PATHS, folders, triggered
-from tests.support.manifests import BASE, KNATIVE, ROOT, Document, documents
+from tests.support.functions import FUNCTIONS, OPTIONAL, PATHS, folders, triggered
+from tests.support.kustomize import COMPONENTS
+from tests.support.manifests import BASE, KNATIVE, ROOT, Document, documents, documents_in
 
 SERVICES = {document.name: document for document in documents("Service")}
+ADDED = {
+    document.name
+    for folder in COMPONENTS
+    for document in documents_in(folder)
+    if isinstance(document.content, dict) and document.kind == "Service"  # and no list of patches
+}
+"""The Services that components bring."""
 DEPLOYED = {function.deployed: function for function in FUNCTIONS.values()}
 
 services = pytest.mark.parametrize("document", SERVICES.values(), ids=str)
@@ -24,8 +32,9 @@ def references(kind: str) -> dict[str, str]:
 
 
 def test_every_function_has_its_service_and_no_other_is_there() -> None:
-    """One folder, one Service; one decorator that says what it is for."""
-    assert SERVICES.keys() == {name.replace("_", "-") for name in folders()}
+    """One folder, one Service, in the base or in a component; one decorator that says what it is for."""
+    assert SERVICES.keys() == {name.replace("_", "-") for name in folders() if name not in OPTIONAL}
+    assert {name.replace("_", "-") for name in OPTIONAL} <= ADDED
     assert SERVICES.keys() == DEPLOYED.keys()
 
 

@@ -151,6 +151,7 @@ SECRETS = (
     "verify-mongodb",
     "kafka",
     "kafka-admin",
+    "webhooks",
 )
 
 

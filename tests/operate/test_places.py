@@ -12,10 +12,11 @@ from local.folder import ADDRESSES
 from local.ports import Ports
 from local.stack import Stack
 from operate.errors import WrongUse
-from operate.places import CONSUMERS, NotTold, Places, find
+from operate.places import CONSUMERS, OPTIONAL, NotTold, Places, find
 from shop.state import SERVICES
 from tests.operate.command import Orders, hasty
-from tests.support.manifests import documents
+from tests.support.kustomize import COMPONENTS
+from tests.support.manifests import documents, documents_in
 from tests.support.stack_fixtures import free
 
 
@@ -94,6 +95,15 @@ def test_the_consumers_are_those_of_the_manifests() -> None:
     }
     assert sources == {name: ([consumer.topic], name) for name, consumer in CONSUMERS.items()}
     assert {consumer.service for consumer in CONSUMERS.values()} == set(SERVICES)
+    added = {
+        source.spec["sink"]["ref"]["name"]: (source.spec["topics"], source.spec["consumerGroup"])
+        for component in COMPONENTS
+        for source in documents_in(component)
+        if isinstance(source.content, dict)
+        and source.kind == "KafkaSource"
+        and "topics" in source.content.get("spec", {})
+    }
+    assert added == {name: ([consumer.topic], name) for name, consumer in OPTIONAL.items()}
 
 
 def test_a_template_has_a_place_for_the_name() -> None:

@@ -70,5 +70,5 @@ def answered_over_http(code: Code) -> bool:
     """Whether an HTTP function may answer it; the others are of consumers."""
     return code.name not in {
         *("NOT_AN_EVENT", "WRONG_EVENT", "OLDER_EPOCH", "NOT_ITS_TURN", "OTHER_CONTENT", "BASKET_MISSING"),
-        *("RESTORED_ALONE", "NEWER_EPOCH", "NEWER_CONTENT", "SINK_UNAVAILABLE"),
+        *("RESTORED_ALONE", "NEWER_EPOCH", "NEWER_CONTENT", "SINK_UNAVAILABLE", "WEBHOOK_NOT_TAKEN"),
     }

@@ -19,6 +19,10 @@ TOOLS = frozenset({"console"})
 """What is in functions/ for operators, not for customers: a component, of no service, in another image."""
 
 
+OPTIONAL = frozenset({"webhook_handler"})
+"""Functions of the shop that a component adds: neither the base nor one machine has them."""
+
+
 def folders() -> list[str]:
     """Return the folders of the shop's functions."""
     return sorted(main.parent.name for main in ROOT.glob("functions/*/main.py") if main.parent.name not in TOOLS)

@@ -1,13 +1,14 @@
 """Settings are read once, at the start, and a wrong one ends the process there (fault 16)."""
 
 import asyncio
+import base64
 import json
 import os
 import sys
 
 import pytest
 
-from shop.process.settings import ArrayLimits, Auth, Settings, WrongSettings
+from shop.process.settings import ArrayLimits, Auth, Settings, Webhooks, WrongSettings
 from tests.support import openapi
 
 
@@ -34,6 +35,9 @@ def test_every_setting_is_read() -> None:
             "AUTH_ISSUER": "https://issuer.example",
             "AUTH_AUDIENCE": "shop",
             "AUTH_ROLES_CLAIM": "realm_access.roles",
+            "WEBHOOK_URLS": "https://hooks.example/a?b=c\nhttp://127.0.0.1:8000/",
+            "WEBHOOK_SECRETS": f"whsec_{'b' * 32} {'c' * 32}",
+            "WEBHOOK_PRIVATE": "1",
             "FUNCTION_TARGET": "get_user",
             "HOST": "127.0.0.1",
             "PORT": "9000",
@@ -47,6 +51,11 @@ def test_every_setting_is_read() -> None:
         cors_origins=("https://shop.example.com", "http://localhost:5173", "http://[::1]:8080"),
         sink_token="/tokens/sink",  # noqa: S106 - a path
         auth=Auth("https://issuer.example/keys", "https://issuer.example", "shop", "realm_access.roles"),
+        webhooks=Webhooks(
+            ("https://hooks.example/a?b=c", "http://127.0.0.1:8000/"),
+            (base64.b64decode("b" * 32), base64.b64decode("c" * 32)),
+            private=True,
+        ),
         function="get_user",
         host="127.0.0.1",
         port=9000,
@@ -97,6 +106,11 @@ WRONG = [
     ),
     *(("K_CE_OVERRIDES", override(**{name: "eu"})) for name in ("", "Cluster", "cl-uster", "clüster", "x" * 21)),
     *(("K_CE_OVERRIDES", override(**{name: "x"})) for name in OURS),
+    *(("WEBHOOK_URLS", value) for value in ("http://a/", "a", "https://", "https://u:secret@a/", "https://a/#b")),
+    *(("WEBHOOK_URLS", value) for value in ("https://a:0/", "https://a:x/", "https://a,b ftp://c", "https://a/")),
+    *(("WEBHOOK_SECRETS", value) for value in ("whsec_", "secret!", "whsec_" + "b" * 28, "b" * 90)),
+    *(("WEBHOOK_SECRETS", value) for value in (" ".join(["b" * 32] * 3),)),
+    ("WEBHOOK_PRIVATE", "yes"),
     *(("CORS_ORIGINS", value) for value in ("*", "null", "shop.example.com", "https://shop.example.com/", "https://")),
     *(
         ("CORS_ORIGINS", value)
