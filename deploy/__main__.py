@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deploy import cluster, image, sbom, smoke, status
 from deploy.commands import Commands, Failed
+from shop.process.version import VERSION
 
 
 def _image(commands: Commands, told: argparse.Namespace) -> None:
@@ -19,7 +20,7 @@ def _image(commands: Commands, told: argparse.Namespace) -> None:
 
 
 def _sbom(commands: Commands, told: argparse.Namespace) -> None:
-    count = sbom.write(Path(told.output), image.version())
+    count = sbom.write(Path(told.output), VERSION)
     commands.say(f"Wrote {told.output}: {count} packages, from requirements/functions.txt")
 
 
@@ -70,11 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(words: list[str] | None = None) -> None:
+def parsed(words: list[str] | None = None) -> argparse.Namespace:
+    """Return what the words say; exit 2, and say what is wrong, when they say nothing."""
+    return _parser().parse_args(words)
+
+
+def main(words: list[str] | None = None, commands: Commands | None = None) -> None:
     """Do what the words say; exit 1, and say what to do, when it cannot be done."""
-    told = _parser().parse_args(words)
+    told = parsed(words)
     # A line is there before what the command that it announces prints.
-    commands = Commands(say=lambda line: print(line, flush=True))
+    commands = commands or Commands(say=lambda line: print(line, flush=True))
     try:
         told.does(commands, told)
     except Failed as failure:

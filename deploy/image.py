@@ -1,12 +1,12 @@
 """Build the image of all functions, with whichever engine is there."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from deploy.commands import ROOT, Commands, Failed
+from deploy.commands import Commands, Failed
+from shop.process.version import VERSION
 
 _LABEL: Final = "org.opencontainers.image"
 
@@ -64,15 +64,9 @@ def engine(commands: Commands) -> str:
     raise Failed(f"nothing here can build an image: {why}. Install one of them, such as: apt-get install buildah")
 
 
-def version() -> str:
-    """Return the version of the project."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return str(project["version"])
-
-
 def labels(commands: Commands) -> dict[str, str]:
     """Return what an image says of itself: what it is, its version, and the commit and the place it was built from."""
-    found = {f"{_LABEL}.title": "shop", f"{_LABEL}.licenses": "Apache-2.0", f"{_LABEL}.version": version()}
+    found = {f"{_LABEL}.title": "shop", f"{_LABEL}.licenses": "Apache-2.0", f"{_LABEL}.version": VERSION}
     try:
         revision = commands.read("git", "rev-parse", "HEAD").strip()
         is_changed = commands.read("git", "status", "--porcelain", "--untracked-files=no").strip()

@@ -47,7 +47,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
         "operate wire shop.messages shop.state shop.errors shop.schema",
         "bson confluent_kafka pymongo rich typer yaml",
     ),
-    "deploy": ("shop.doctor", "yaml"),
+    "deploy": ("shop.doctor shop.process", "yaml"),
     "operate.console": (
         "operate wire shop.messages shop.state shop.errors shop.schema shop.edge shop.process",
         "bson confluent_kafka jinja2 pymongo starlette",

@@ -18,10 +18,11 @@ from deploy import image
 from deploy.commands import ROOT
 from local.ports import free_port
 from local.servers.child import die_with_parent
+from shop.process.version import VERSION
 
 IMAGE: Final = "localhost/shop:tested"
 BASE: Final = "localhost/base:tested"
-LABELS: Final = {"org.opencontainers.image.version": image.version(), "org.opencontainers.image.revision": "0" * 40}
+LABELS: Final = {"org.opencontainers.image.version": VERSION, "org.opencontainers.image.revision": "0" * 40}
 
 BUILD_TIMEOUT_S: Final = 540
 """A base takes half a minute, wheels and bytecode as much; the network may be slow."""

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy import overlay, readiness
 from deploy.commands import ROOT, Commands
+from shop.doctor.reading import Document
+
+BOUND = {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "PORT"}, {"name": "K_SINK"}]}]}}}}
+"""What the cluster would make of a Service that has a binding."""
 
 _PROGRAM = """#!/usr/bin/env -S {python} -IS
 import json, os, sys
@@ -41,12 +46,16 @@ class StandIns:
 
         kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl") or ""
         python = str(Path(sys.executable).resolve())
-        places = {"python": python, "log": str(self._log), "answers": str(self._told), "kubectl": kubectl}
+        self._places = {"python": python, "log": str(self._log), "answers": str(self._told), "kubectl": kubectl}
+        self.add(*names)
+        self._write()
+
+    def add(self, *names: str) -> None:
+        """Have more programs."""
         for name in names:
             program = self._folder / name
-            program.write_text(_PROGRAM.format(**places))
+            program.write_text(_PROGRAM.format(**self._places))
             program.chmod(0o755)
-        self._write()
 
     def answer(self, *start: str, outputs: Sequence[str | Mapping[str, Any]] = ("",), error: str = "") -> None:
         """Answer calls that begin so, one output after the other and then the last again; `error` makes them fail."""
@@ -65,3 +74,25 @@ class StandIns:
     def commands(self, folder: Path = ROOT) -> Commands:
         """Commands that find these programs and no others."""
         return Commands(self.said.append, str(self._folder), folder)
+
+
+def everything_ready(folder: Path, home: Path, name: str) -> StandIns:
+    """Stand in for kubectl and kn of a cluster on which all objects of an overlay are ready at once."""
+    there = StandIns(folder, "kubectl", "kn")
+    there.answer("kubectl", "get", outputs=[_ready(overlay.read(there.commands(home), name, "").documents)])
+    there.answer("kubectl", "get", "customresourcedefinitions")
+    there.answer("kubectl", "get", "sinkbindings.sources.knative.dev,pingsources.sources.knative.dev")
+    there.answer("kubectl", "apply", "--dry-run=server", outputs=[BOUND])
+    return there
+
+
+def _ready(documents: Sequence[Document]) -> dict[str, Any]:
+    """What kubectl says of objects that are all ready."""
+    conditions = [{"type": each, "status": "True"} for each in ("Ready", "Complete")]
+    told = {"observedGeneration": 1, "conditions": conditions, "readyReplicas": 1}
+    return {
+        "items": [
+            {**document.content, "metadata": {**document.metadata, "generation": 1}, "status": told}
+            for document in readiness.watched(documents)
+        ]
+    }

@@ -2,17 +2,17 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy import cluster, overlay, readiness
+from deploy import cluster, overlay
 from deploy.commands import Failed
 from shop.doctor.reading import Document
-from tests.deploy.standing_in import StandIns
+from tests.deploy.standing_in import BOUND, StandIns, everything_ready
 from tests.support.manifests import KNATIVE
 
 IMAGE = "registry.internal/shop:7"
@@ -46,9 +46,6 @@ spec:
 """
 
 
-BOUND = {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "PORT"}, {"name": "K_SINK"}]}]}}}}
-"""What the cluster would make of a Service that has a binding."""
-
 NOT_BOUND = {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "PORT"}]}]}}}}
 
 
@@ -66,28 +63,8 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def programs(tmp_path: Path, home: Path) -> StandIns:
-    """A cluster on which everything is ready at once, as kubectl and kn show it."""
-    there = StandIns(tmp_path, "kubectl", "kn")
-    documents = overlay.read(there.commands(home), "small", "").documents
-    there.answer("kubectl", "get", outputs=[ready(documents)])
-    there.answer("kubectl", "get", "customresourcedefinitions")
-    there.answer("kubectl", "get", "sinkbindings.sources.knative.dev,pingsources.sources.knative.dev")
-    there.answer("kubectl", "apply", "--dry-run=server", outputs=[BOUND])
-    return there
-
-
-def ready(documents: Sequence[Document], **changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What kubectl says of objects that are all ready; but for some, by name, whose status is another."""
-    conditions = [{"type": each, "status": "True"} for each in ("Ready", "Complete")]
-    items = [
-        {
-            **document.content,
-            "metadata": {**document.metadata, "generation": 1},
-            "status": changes.get(document.name, {"observedGeneration": 1, "conditions": conditions}),
-        }
-        for document in readiness.watched(documents)
-    ]
-    return {"items": items}
+    """The cluster's kubectl and kn."""
+    return everything_ready(tmp_path, home, "small")
 
 
 def of(calls: Sequence[Sequence[str]], *start: str) -> list[int]:
@@ -97,7 +74,7 @@ def of(calls: Sequence[Sequence[str]], *start: str) -> list[int]:
 
 def test_deploy_applies_the_overlay_with_the_image_and_waits(programs: StandIns, home: Path) -> None:
     """The Job goes first, for it cannot be changed; each command is shown, and can be repeated by hand."""
-    cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+    cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     calls = programs.calls
     assert [call[:3] for call in calls] == [
         ["kubectl", "get", "customresourcedefinitions"],
@@ -122,7 +99,7 @@ def test_deploy_applies_the_overlay_with_the_image_and_waits(programs: StandIns,
 
 def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: Path) -> None:
     """So that each Service has K_SINK from its first revision; what kn cannot make, kubectl applies."""
-    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10)
+    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 600)
     calls = programs.calls
     bindings, pings = of(calls, "kn", "source", "binding", "create"), of(calls, "kn", "source", "ping", "create")
     looks, services = of(calls, "kubectl", "apply", "--dry-run=server"), of(calls, "kn", "service", "apply")
@@ -154,6 +131,25 @@ def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: P
     assert kinds["first.yaml"] == {"Namespace", "KafkaSink", "KafkaTopic", "Job", "PersistentVolumeClaim"}
 
 
+@pytest.mark.parametrize("name", ["quickstart", "production"])
+@pytest.mark.parametrize("deploy", [cluster.deploy, cluster.deploy_with_kn])
+def test_the_overlays_of_the_project_deploy(name: str, deploy: Any, tmp_path: Path) -> None:
+    """All of their objects are applied, each once, and those that say so are ready."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "knative").symlink_to(KNATIVE)
+    there = everything_ready(tmp_path, home, name)
+    deploy(there.commands(home), name, IMAGE, 600)
+    assert there.said[-1].startswith("Ready. ")
+    wanted = overlay.read(there.commands(home), name, IMAGE).documents
+    by_kn = sum(call[0] == "kn" for call in there.calls)
+    files = [call[3] for call in there.calls if call[:3] == ["kubectl", "apply", "-f"]]
+    applied = sum(len(list(yaml.safe_load_all((home / file).read_text()))) for file in files)
+    assert (by_kn + applied if by_kn else len(wanted)) == len(wanted)
+    jobs = {call[3] for call in there.calls if call[:3] == ["kubectl", "delete", "jobs.batch"]}
+    assert jobs == {document.name for document in wanted if document.kind == "Job"}
+
+
 def kinds_of(file: Path) -> set[str]:
     """The kinds of the objects in a file."""
     return {content["kind"] for content in yaml.safe_load_all(file.read_text())}
@@ -163,7 +159,7 @@ def test_a_service_waits_until_its_binding_reaches_it(programs: StandIns, home: 
     """The webhook does not know the binding yet, or its KafkaSink has no address; a wait has its end."""
     programs.answer("kubectl", "apply", "--dry-run=server", outputs=[NOT_BOUND, NOT_BOUND, BOUND])
     slept: list[float] = []
-    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10, sleep=slept.append)
+    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 600, sleep=slept.append)
     assert len(of(programs.calls, "kubectl", "apply", "--dry-run=server")) == 3 + 2
     assert len(slept) == 2
 
@@ -177,7 +173,7 @@ def test_a_service_waits_until_its_binding_reaches_it(programs: StandIns, home: 
 
     programs.answer("kubectl", "apply", "--dry-run=server", error="Error from server (Forbidden): no")
     with pytest.raises(Failed, match="Forbidden"):
-        cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10)
+        cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 600)
 
 
 def test_what_is_there_already_is_updated_by_kn(programs: StandIns, home: Path) -> None:
@@ -185,7 +181,7 @@ def test_what_is_there_already_is_updated_by_kn(programs: StandIns, home: Path) 
     asked = "sinkbindings.sources.knative.dev,pingsources.sources.knative.dev"
     names = "sinkbinding.sources.knative.dev/create-order\npingsource.sources.knative.dev/resend-orders\n"
     programs.answer("kubectl", "get", asked, outputs=[names])
-    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10)
+    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 600)
     made = {(call[2], call[4]): call[3] for call in programs.calls if call[:2] == ["kn", "source"]}
     assert made == {
         ("binding", "billing-handler"): "create",
@@ -200,7 +196,7 @@ def test_kn_is_told_nothing_that_it_would_lose(programs: StandIns, home: Path) -
     folder = home / "knative" / "overlays" / "small"
     content = yaml.safe_load((folder / "kustomization.yaml").read_text())
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({**content, "labels": [{"pairs": {"team": "checkout"}}]}))
-    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 10)
+    cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 600)
     assert of(programs.calls, "kn", "source") == []
     assert "SinkBinding" in kinds_of(home / ".deploy" / "small" / "first.yaml")
     assert "PingSource" in kinds_of(home / ".deploy" / "small" / "sources.yaml")
@@ -236,7 +232,7 @@ def test_what_the_doctor_finds_is_not_applied(programs: StandIns, home: Path) ->
     content = yaml.safe_load((folder / "kustomization.yaml").read_text())
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({**content, "patches": [patch]}))
     with pytest.raises(Failed, match=r"\.deploy/small was not applied: 1 to mend"):
-        cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+        cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     assert programs.calls == []
     assert any("KafkaSource/order-handler" in line for line in programs.said)
 
@@ -246,13 +242,13 @@ def test_a_cluster_without_knative_is_told_what_it_lacks(programs: StandIns, hom
     error = 'Error from server (NotFound): customresourcedefinitions "kafkasinks.eventing.knative.dev" not found'
     programs.answer("kubectl", "get", "customresourcedefinitions", error=error)
     with pytest.raises(Failed, match="the cluster lacks the KafkaSink of Knative's Kafka broker"):
-        cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+        cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     programs.answer("kubectl", "get", "customresourcedefinitions", error="The connection to the server was refused")
     with pytest.raises(Failed, match=r"(?s)refused.*No cluster answers.*kn quickstart"):
-        cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+        cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     assert of(programs.calls, "kubectl", "apply") == []
     programs.answer("kubectl", "get", "customresourcedefinitions", error="Error from server (Forbidden): no")
-    cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+    cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     assert of(programs.calls, "kubectl", "apply") != []
 
 
@@ -261,20 +257,20 @@ def test_a_missing_program_is_named_with_what_to_do(tmp_path: Path, home: Path) 
     (tmp_path / "none").mkdir()
     none = StandIns(tmp_path / "none").commands(home)
     with pytest.raises(Failed, match=r"kubectl is missing.*install it"):
-        cluster.deploy(none, "small", IMAGE, 10)
+        cluster.deploy(none, "small", IMAGE, 600)
     with pytest.raises(Failed, match=r"kn is missing.*make deploy"):
-        cluster.deploy_with_kn(none, "small", IMAGE, 10)
+        cluster.deploy_with_kn(none, "small", IMAGE, 600)
 
 
 def test_an_overlay_that_is_not_there_is_told_which_are(programs: StandIns, home: Path) -> None:
     """A misspelt name applies nothing."""
     with pytest.raises(Failed, match="'quick' is no overlay: use OVERLAY=small"):
-        cluster.deploy(programs.commands(home), "quick", IMAGE, 10)
+        cluster.deploy(programs.commands(home), "quick", IMAGE, 600)
 
 
 def test_a_command_that_fails_ends_the_verb(programs: StandIns, home: Path) -> None:
     """What comes after it would stand on nothing."""
     programs.answer("kubectl", "apply", error="Error from server")
     with pytest.raises(Failed, match=r"kubectl apply -k \.\.\. failed"):
-        cluster.deploy(programs.commands(home), "small", IMAGE, 10)
+        cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     assert programs.calls[-1][:2] == ["kubectl", "apply"]

@@ -7,6 +7,7 @@ import pytest
 
 from deploy import image
 from deploy.commands import ROOT, Failed
+from shop.process.version import VERSION
 from tests.deploy.standing_in import StandIns
 
 NAME = "registry.internal/shop:0.1.0"
@@ -56,7 +57,7 @@ def test_an_image_says_its_source_version_and_revision(tmp_path: Path) -> None:
     found = {name.rpartition(".")[2]: value for name, value in image.labels(there.commands()).items()}
     assert found["revision"] == COMMIT
     assert found["source"] == "https://git.internal/team/shop.git"
-    assert found["version"] == image.version()
+    assert found["version"] == VERSION
     there.answer("git", "status", outputs=[" M shop/serve.py\n"])
     assert image.labels(there.commands())["org.opencontainers.image.revision"] == f"{COMMIT}-changed"
 

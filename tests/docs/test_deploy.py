@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from pymongo.uri_parser import parse_uri
 
+import deploy.__main__ as deploying
 from shop.doctor.reading import Document
 from shop.process.settings import Settings
 from shop.setup.users import AUDIT, password_variable
 from shop.state import SERVICES
+from tests.deploy.standing_in import everything_ready
 from tests.knative.test_kustomize import secrets_asked_for
 from tests.support.functions import FUNCTIONS
 from tests.support.kustomize import COMPONENTS, OVERLAYS, overlay
@@ -44,6 +46,49 @@ def test_what_is_applied_builds() -> None:
     assert applied == {"knative/overlays/quickstart", "knative/overlays/production"}
     for folder in applied:
         assert overlay(ROOT / folder)
+
+
+MAKES = sorted({command.rstrip(" &") for command in COMMANDS if re.match(r"(TOKEN=\S+ )?make ", command)})
+
+
+def test_every_verb_for_a_cluster_is_shown() -> None:
+    """And each has its line in the table; those of make that are not for a cluster are elsewhere."""
+    listed = re.findall(r"^\| `make ([a-z-]+)` \|", TEXT, re.MULTILINE)
+    assert set(listed) == {"image", "sbom", "deploy", "deploy-kn", "status", "smoke", "undeploy"}
+    assert {re.sub(r".*make ([a-z-]+).*", r"\1", command) for command in MAKES} <= set(listed)
+
+
+@pytest.mark.parametrize("command", MAKES)
+def test_a_verb_does_what_it_says(command: str, tmp_path: Path) -> None:
+    """With its arguments, on a cluster that is stood in for; of smoke, which needs a real one, they are read."""
+    words = words_of(command)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "knative").symlink_to(KNATIVE)
+    name = next((word.partition("=")[2] for word in words if word.startswith("--overlay=")), "quickstart")
+    there = everything_ready(tmp_path, home, name)
+    there.add("docker", "git")
+    if words[0] == "smoke":
+        assert deploying.parsed(words).url in command
+        return
+    deploying.main(words, there.commands(home))
+    assert there.calls
+    assert all(call[0] in ("kubectl", "kn", "docker", "git") for call in there.calls)
+
+
+def words_of(command: str) -> list[str]:
+    """Return what a command of make gives to `python -m deploy`."""
+    arguments = shlex.split(command)
+    done = subprocess.run(
+        ["make", "-n", *arguments[arguments.index("make") + 1 :]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    (line,) = (line for line in done.stdout.replace("\\\n", " ").splitlines() if " -m deploy " in line)
+    return shlex.split(line.partition(" -m deploy ")[2])
 
 
 def test_the_doctor_is_run_as_it_says() -> None:
