@@ -252,7 +252,7 @@ async def test_a_look_at_a_million_baskets_takes_less_than_a_second(opened: Data
         for number in range(10_000):
             n = batch * 10_000 + number
             status = "ordered" if n % 1000 == 0 else "open" if n % 20 == 1 else "paid"
-            rows.append({**basket(n, status, n % 100_000), "user": f"user {n % 50_000}"})
+            rows.append({**basket(n + 1, status, n % 100_000), "user": f"user {n % 50_000}"})
         await baskets().insert_many(rows, ordered=False)
     look(opened)
     begun = time.monotonic()

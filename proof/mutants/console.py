@@ -1,0 +1,67 @@
+"""Mutants of the status, the diagnosis and the console: a cause that goes unseen, and who may push what."""
+
+from proof.mutants.mutant import Mutant
+
+_STATUS = "tests/operate/test_status.py"
+_DIAGNOSIS = "tests/operate/test_diagnosis.py"
+_PAGES = "tests/operate/console/test_pages.py"
+_BUTTONS = "tests/operate/console/test_buttons.py"
+
+
+def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(bug, f"operate/{file}.py", old, new, tests)
+
+
+MUTANTS = (
+    _in(
+        "status",
+        "a group without a member is fine",
+        "if group is not None and not group.members:",
+        "if False:",
+        _STATUS,
+    ),
+    _in("status", "an order may hang without a word", "    if orders.stuck:", "    if False:", _STATUS),
+    _in("status", "what a consumer answers does not matter", "        if answer:", "        if False:", _STATUS),
+    _in(
+        "actions",
+        "a form that is sent twice acts twice",
+        "        return None\n    for oldest",
+        "        pass\n    for oldest",
+        _STATUS,
+        _BUTTONS,
+    ),
+    _in("diagnosis", "a dead letter is every order's", "each.about.basket == basket]", "True]", _DIAGNOSIS),
+    _in(
+        "diagnosis",
+        "the decision of an attempt before counts",
+        '(each.get("basket"), each.get("attempt")) == (basket, attempt)',
+        'each.get("basket") == basket',
+        _DIAGNOSIS,
+    ),
+    _in(
+        "baskets",
+        "a page begins with the last of the page before",
+        '{"$gte" if latest_first else "$lte": id_}',
+        '{"$gt" if latest_first else "$lt": id_}',
+        _PAGES,
+    ),
+    _in("console/answers", "a name is markup", "autoescape=True", "autoescape=False", _PAGES),
+    _in("console/app", "another site may push", "    if not ours or", "    if", _BUTTONS),
+    _in(
+        "console/app",
+        "any name of this machine will do",
+        'if not _LOOPBACK.fullmatch(request.header(b"host") or ""):',
+        "if False:",
+        _BUTTONS,
+    ),
+    _in("console/app", "anybody may push anywhere", "if not self.shop.anybody_may_push:", "if False:", _BUTTONS),
+    _in("console/app", "whoever has a token may look", '    caller.check("admin", None)\n', "", _BUTTONS),
+    _in(
+        "console/buttons",
+        "billing is asked about what is decided",
+        'or known.basket["status"] != ORDERED',
+        "or False",
+        _BUTTONS,
+    ),
+    _in("console/buttons", "no reason is needed", "if not why or", "if", _BUTTONS),
+)
