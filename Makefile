@@ -23,6 +23,9 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 QUICK := tests/functions tests/shop -n 2
 OTHERS := --ignore=tests/functions --ignore=tests/shop -n 3
 
+# What runs on servers of one's own: all others end them, or use none.
+SERVED := tests/functions tests/shop tests/docs/test_calls.py tests/examples/test_client.py
+
 # What is made of Kafka once: a test that waits for it, beside two others, might take too long.
 KAFKA := $(BIN)/python -m local.servers.kafka_program
 
@@ -61,10 +64,20 @@ run: $(RUNNABLE) ## Run everything on this machine, at http://127.0.0.1:8080 (PO
 demo: $(RUNNABLE) ## Order once, repeat everything, and show that it was charged once
 	@exec $(BIN)/python -m local.demo
 
-test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka
+# Servers of one's own count on the command line alone: in the environment they are for `orders`, which only reads. Then what
+# uses a MongoDB or a Kafka runs, on those; where only one was given, the other is started here.
+ifneq ($(filter command,$(origin MONGODB_URI) $(origin KAFKA_BOOTSTRAP_SERVERS)),)
+test: export OWN_MONGODB_URI := $(MONGODB_URI)
+test: export OWN_KAFKA_BOOTSTRAP_SERVERS := $(KAFKA_BOOTSTRAP_SERVERS)
+test: $(TESTABLE)
+	@$(KAFKA)
+	@env -u MONGODB_URI -u KAFKA_BOOTSTRAP_SERVERS $(PYTEST) -n 2 $(SERVED)
+else
+test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka (MONGODB_URI=, KAFKA_BOOTSTRAP_SERVERS= for your own)
 	@$(KAFKA)
 	@$(PYTEST) $(QUICK)
 	@$(PYTEST) $(OTHERS)
+endif
 
 long: $(TESTABLE) ## Run the tests that are slow and rare, which test and check leave out
 	@$(PYTEST) $(OTHERS) -m long

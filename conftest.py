@@ -6,6 +6,8 @@ from tests.support.fixtures import configure as configure
 from tests.support.fixtures import databases as databases
 from tests.support.fixtures import mongod as mongod
 from tests.support.fixtures import shop as shop
+from tests.support.own_servers import pytest_configure as pytest_configure
+from tests.support.own_servers import pytest_unconfigure as pytest_unconfigure
 from tests.support.shared_processes import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from tests.support.slowest_first import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.support.stack_fixtures import stack as stack

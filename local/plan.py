@@ -99,6 +99,7 @@ class Plan:
             "K_REVISION": f"{service.name}-00001",
             **values,
             **(self.settings.auth if self._is_routed(service) else {}),
+            **self.settings.databases,
             **({"K_SINK": bound[-1], "K_CE_OVERRIDES": ""} if bound else {}),
             **self.env_overrides.get(service.name, {}),
         }

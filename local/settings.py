@@ -39,6 +39,8 @@ class Settings:
     """A Kafka to use instead of starting one."""
     sink_tokens: Path | None = None
     """The file of the tokens that the KafkaSinks demand, if they demand any; see `local/stand_ins/kafka_sink.py`."""
+    databases: Mapping[str, str] = field(default_factory=dict)
+    """Variables that rename databases, for a MongoDB that others use too; nothing in the environment sets them."""
     echo_logs: bool = False
     auth: Mapping[str, str] = field(default_factory=dict)
     """What the public functions are told of tokens, by variable; without it they demand none."""

@@ -195,7 +195,7 @@ class Stack:
     async def _set_up_databases(self) -> None:
         begun = time.monotonic()
         log_file = self.log_file("setup")
-        environment = {**services.base_environment(), "MONGODB_URI": self.mongodb_uri}
+        environment = {**services.base_environment(), "MONGODB_URI": self.mongodb_uri, **self._plan.settings.databases}
         process = await spawn([sys.executable, "-m", "shop.setup"], log_file, environment)
         try:
             async with asyncio.timeout(_SETUP_TIMEOUT_S):

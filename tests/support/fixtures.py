@@ -15,11 +15,12 @@ from shop.process import process
 from shop.process.process import Process
 from shop.setup import COLLECTIONS, setup
 from shop.store.client import client, collection, open_client
+from tests.support.own_servers import given
 
 
 @dataclass(frozen=True)
 class Running:
-    """A mongod that somebody else started, emptied: one that many short sessions use, one after the other."""
+    """A MongoDB that somebody else started: their own, or one that many short sessions use, one after the other."""
 
     uri: str
 
@@ -33,7 +34,13 @@ class Running:
 
 @pytest.fixture(scope="session")
 async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongod | Running]:
-    """Run a real mongod, a replica set of one, on a free port; or use the one that TESTS_MONGODB_URI names."""
+    """Run a real mongod, a replica set of one, on a free port; or use the one that a run was given.
+
+    TESTS_MONGODB_URI names one that is emptied whole.
+    """
+    if uri := given().mongodb_uri:
+        yield Running(uri)
+        return
     if uri := os.environ.get("TESTS_MONGODB_URI"):
         running = Running(uri)
         running.empty()
@@ -59,7 +66,7 @@ async def own_mongod(folder: Path) -> AsyncIterator[Mongod]:
 async def databases(mongod: Mongod | Running) -> AsyncIterator[None]:
     """Set up the three databases; functions and `shop` called in this process use them."""
     before = process.current()
-    process.use(Process(replace(before.settings, mongodb_uri=mongod.uri)))
+    process.use(Process(replace(before.settings, mongodb_uri=mongod.uri, databases=given().names)))
     await setup()
     yield
     await process.current().close()

@@ -14,6 +14,7 @@ import pytest
 
 from local.settings import Settings
 from local.stack import Stack
+from tests.support.own_servers import given
 
 
 def free(folder: Path) -> Settings:
@@ -23,8 +24,12 @@ def free(folder: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Run the stack, as the manifests say, for the whole session; it takes 5 to 10 s to start."""
-    async with Stack(free(tmp_path_factory.mktemp("stack"))) as running:
+    """Run the stack, as the manifests say, for the whole session; it takes 5 to 10 s to start.
+
+    It uses the servers that a run was given.
+    """
+    settings = given().settings(free(tmp_path_factory.mktemp("stack")))
+    async with Stack(settings, patches=[*given().patches()]) as running:
         yield running
 
 
