@@ -54,6 +54,8 @@ help: ## List these targets, and the settings of make run
 #: AUTH_ISSUER=               what `iss` of a token must be
 #: AUTH_AUDIENCE=             what must be in `aud` of a token
 #: AUTH_ROLES_CLAIM=          the claim that holds roles, if it is not `roles`
+#: TRACES=                    1: start Zipkin, too, and show each order's trace there
+#: ZIPKIN_PORT=19411          port of Zipkin, if TRACES=1
 #: LOG=                       1: also print the functions' logs
 #: KAFKA_JARS=                folder of Kafka's jars, instead of one in .venv
 #: PYTHON=python3             the Python that makes .venv

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bench import cpu
 from local.folder import addresses
-from local.servers.kafka_jars import JARS
+from local.servers.locked_jars import JARS
 from local.servers.parts import failed, spawn
 from local.servers.services import base_environment
 from local.settings import ROOT

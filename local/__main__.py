@@ -44,6 +44,8 @@ async def _run(say: Callable[[str], None]) -> None:
         )
         for route in stack.manifests.routes:
             say(f"  {stack.url + route.path:<40} {stack.host_url(route.service.name)}")
+        if stack.zipkin_url is not None:
+            say(f"\nTraces:  {stack.zipkin_url}/zipkin/")
         say(f"\nConsole: {stack.function_url(CONSOLE)}")
         if not settings.auth:
             say("\nNo token is demanded: whoever reaches these addresses acts for any user.")

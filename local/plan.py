@@ -26,6 +26,8 @@ class Plan:
     ports: Mapping[str, int]
     function_ports: Mapping[str, int]
     env_overrides: Mapping[str, Mapping[str, str]]
+    collector_port: int | None = None
+    """Where functions send their spans, if they do."""
 
     @property
     def folder(self) -> Path:
@@ -100,12 +102,29 @@ class Plan:
             **values,
             **(self.settings.auth if self._is_routed(service) else {}),
             **self.settings.databases,
+            **self._tracing(),
             **({"K_SINK": bound[-1], "K_CE_OVERRIDES": ""} if bound else {}),
             **self.env_overrides.get(service.name, {}),
         }
 
     def _is_routed(self, service: Service) -> bool:
         return any(route.service.name == service.name for route in self.manifests.routes)
+
+    def _tracing(self) -> dict[str, str]:
+        """Return what a function is told about spans: soon, for somebody looks at one order."""
+        if self.collector_port is None:
+            return {}
+        endpoint = f"http://127.0.0.1:{self.collector_port}"
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "500"}
+
+    @property
+    def zipkin_url(self) -> str | None:
+        """Where the traces are shown, if they are."""
+        return f"http://127.0.0.1:{self.ports['ZIPKIN_PORT']}" if "ZIPKIN_PORT" in self.ports else None
+
+    def otlp_to_zipkin(self) -> dict[str, Any]:
+        """Return the configuration of `python -m local.stand_ins.otlp_to_zipkin`."""
+        return {"host": "127.0.0.1", "port": self.collector_port, "zipkin_url": self.zipkin_url}
 
     def kafka_sink(self) -> dict[str, Any]:
         """Return the configuration of `python -m local.stand_ins.kafka_sink`."""

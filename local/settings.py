@@ -44,6 +44,9 @@ class Settings:
     echo_logs: bool = False
     auth: Mapping[str, str] = field(default_factory=dict)
     """What the public functions are told of tokens, by variable; without it they demand none."""
+    traces: bool = False
+    """Whether Zipkin runs beside it, and functions tell it what they do."""
+    zipkin_port: int = 19411
     manifests: Path = ROOT / "local"
     """The folder of a kustomization: the base with its topics and its public paths."""
 
@@ -94,6 +97,8 @@ class Settings:
             kafka_bootstrap_servers=elsewhere("KAFKA_BOOTSTRAP_SERVERS"),
             echo_logs=environment.get("LOG") == "1",
             auth=auth,
+            traces=environment.get("TRACES") == "1",
+            zipkin_port=port("ZIPKIN_PORT", cls.zipkin_port),
         )
         if faults:
             raise SettingsError("\n".join(faults))
@@ -107,11 +112,13 @@ class Settings:
             ports["MONGODB_PORT"] = self.mongodb_port
         if self.kafka_bootstrap_servers is None:
             ports["KAFKA_PORT"] = self.kafka_port
+        if self.traces:
+            ports["ZIPKIN_PORT"] = self.zipkin_port
         return ports
 
     def command(self, changed: Mapping[str, object]) -> str:
         """Return the command line that gives these settings again, but for the variables that change."""
-        default = {**Settings().ports, "LOCAL_DIR": Settings().folder}
+        default = {**Settings(traces=True).ports, "LOCAL_DIR": Settings().folder}
         given: dict[str, object] = {**default, **self.ports, "LOCAL_DIR": self.folder, **changed}
         words = [
             f"{name}={shlex.quote(str(value))}"
@@ -126,7 +133,8 @@ class Settings:
                 secret = "@" in value  # a password is for no terminal and no log
                 words += [f'{name}="${name}"' if secret else f"{name}={shlex.quote(value)}", f"USE_{name}=1"]
         words += [f"{name}={shlex.quote(value)}" for name, value in self.auth.items()]
-        return " ".join([*words, *(["LOG=1"] if self.echo_logs else []), "make run"])
+        switches = [*(["LOG=1"] if self.echo_logs else []), *(["TRACES=1"] if self.traces else [])]
+        return " ".join([*words, *switches, "make run"])
 
 
 def folder(environment: Mapping[str, str]) -> Path:

@@ -15,7 +15,7 @@ from local import folder, manifests
 from local.manifests import Manifests, Patch, Service
 from local.plan import Plan
 from local.ports import Ports
-from local.servers import envoy, services
+from local.servers import envoy, services, zipkin
 from local.servers.kafka import Kafka, create_topics
 from local.servers.mongodb import Mongod
 from local.servers.parts import Keeper, Part, Server, failed, signalled, spawn
@@ -32,13 +32,16 @@ KAFKA: Final = "kafka"
 KAFKA_SINK: Final = "kafka-sink"
 KAFKA_SOURCE: Final = "kafka-source"
 ENVOY: Final = "envoy"
+ZIPKIN: Final = "zipkin"
+OTLP_TO_ZIPKIN: Final = "otlp-to-zipkin"
 
 
 class Stack:
     """The one-machine Knative, running while its `async with` block is.
 
-    Its parts are `mongod`, `kafka`, `kafka-sink`, `kafka-source`, `envoy` and one for each Service, by its name. A part
-    that ends is started again, on the same port; one stopped by `stop_part` stays down until `start_part`.
+    Its parts are `mongod`, `kafka`, `kafka-sink`, `kafka-source`, `envoy` and one for each Service, by its name; with
+    traces, `zipkin` and `otlp-to-zipkin`. A part that ends is started again, on the same port; one stopped by
+    `stop_part` stays down until `start_part`.
 
     Any number of stacks run beside each other, given their own folders and free ports:
     `Stack(Settings(folder=tmp_path, port=0, mongodb_port=0, kafka_port=0, sink_port=0))`.
@@ -70,7 +73,7 @@ class Stack:
         self.url, self.host_url = plan.url, plan.host_url
         self.function_url, self.sink_url = plan.function_url, plan.sink_url
         self.mongodb_uri, self.kafka_bootstrap_servers = plan.mongodb_uri, plan.kafka_bootstrap_servers
-        self.log_file = plan.log_file
+        self.log_file, self.zipkin_url = plan.log_file, plan.zipkin_url
 
         self._show = report
         self._echoes: list[asyncio.Task[None]] = []
@@ -153,6 +156,9 @@ class Stack:
                 starting.create_task(self._start_mongodb_and_ingress())
                 starting.create_task(self._start_kafka_and_source(functions))
                 starting.create_task(self._keepers[KAFKA_SINK].start())
+                for part in (ZIPKIN, OTLP_TO_ZIPKIN):
+                    if part in self._keepers:
+                        starting.create_task(self._keepers[part].start())
         except BaseExceptionGroup as group:
             cause: BaseException = group
             while isinstance(cause, BaseExceptionGroup):
@@ -214,7 +220,7 @@ class Stack:
         for ping in self.pings.values():
             await ping.stop()
         functions = [service.name for service in self.manifests.services]
-        for group in ([ENVOY], [KAFKA_SOURCE], functions, [KAFKA_SINK], [KAFKA, MONGOD]):
+        for group in ([ENVOY], [KAFKA_SOURCE], functions, [KAFKA_SINK], [OTLP_TO_ZIPKIN], [KAFKA, MONGOD, ZIPKIN]):
             await asyncio.gather(*(self._keepers[part].stop() for part in group if part in self._keepers))
         for echo in self._echoes:
             echo.cancel()
@@ -257,7 +263,7 @@ def _settled(settings: Settings, manifests: Manifests, env_overrides: Mapping[st
     urls = folder.addresses(home).get("functions", {})
     former = {name: int(url.rpartition(":")[2]) for name, url in urls.items()}
     functions = {service.name: ports.again(former.get(service.name)) for service in manifests.services}
-    return Plan(settings, manifests, fixed, functions, env_overrides)
+    return Plan(settings, manifests, fixed, functions, env_overrides, ports.free() if settings.traces else None)
 
 
 def _parts(plan: Plan) -> dict[str, Part]:
@@ -273,6 +279,9 @@ def _parts(plan: Plan) -> dict[str, Part]:
         )
     parts[KAFKA_SINK] = _module(plan, KAFKA_SINK, "local.stand_ins.kafka_sink", plan.kafka_sink())
     parts[KAFKA_SOURCE] = _module(plan, KAFKA_SOURCE, "local.stand_ins.kafka_source", plan.kafka_source())
+    if "ZIPKIN_PORT" in plan.ports:
+        parts[ZIPKIN] = zipkin.Zipkin(plan.ports["ZIPKIN_PORT"], plan.log_file(ZIPKIN))
+        parts[OTLP_TO_ZIPKIN] = _module(plan, OTLP_TO_ZIPKIN, "local.stand_ins.otlp_to_zipkin", plan.otlp_to_zipkin())
     parts[ENVOY] = envoy.server(
         plan.manifests, plan.function_ports, plan.ports["PORT"], plan.folder, plan.log_file(ENVOY)
     )

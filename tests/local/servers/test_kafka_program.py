@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from local.servers.kafka_jars import ensure_jars
 from local.servers.kafka_program import Program, installed, prepared
+from local.servers.locked_jars import ensure_jars
 from local.servers.parts import PartFailedError
 
 
