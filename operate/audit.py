@@ -60,6 +60,9 @@ class Problem:
     repair: Payment | None = field(default=None, compare=False)
     """The event that repairs it; None when no event does."""
 
+    traceparent: str | None = field(default=None, compare=False)
+    """The trace of the order that it belongs to, as the functions emit it."""
+
     @property
     def remedy(self) -> str:
         """Return what can be done."""
@@ -109,6 +112,7 @@ class Said(NamedTuple):
 
 
 _NOTHING: Final = Said("nothing")
+_NO_ORDER: Document = {}
 _ANY: Final = "any"
 
 _CASES: Final = (
@@ -209,7 +213,15 @@ class _Check:
         says = {"orders": str(orders), "billing": str(self._billing(basket)), "notify": self._notify(basket)}
         about = str(basket) if attempt is None else f"{basket}.{attempt}"
         detail = "; ".join(f"{service} says {said}" for service, said in says.items())
-        return Problem(self._history.user, kind, about, detail, says, event)
+        return Problem(self._history.user, kind, about, detail, says, event, self._traceparent(event))
+
+    def _traceparent(self, event: Payment | None) -> str | None:
+        """Return the trace in which orders has the attempt of an event as ordered."""
+        if event is None:
+            return None
+        of = next((basket for basket in self._history.baskets if str(basket["_id"]) == event.basket), _NO_ORDER)
+        its = next((each for each in (of, *of.get("declines", [])) if each.get("attempt") == event.attempt), _NO_ORDER)
+        return its.get("traceparent")
 
     # -- the account
 

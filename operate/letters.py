@@ -53,7 +53,7 @@ class Letter:
     """The status it answered; empty when it did not answer."""
 
     reason: str
-    """The text it answered."""
+    """The text it answered; if there was none, that there was none."""
 
     about: Payment | None
     """What the data say, when they can be read."""
@@ -93,7 +93,7 @@ class Letter:
             consumer=consumer or destination or "unknown",
             known=consumer is not None,
             code=event.text("knativeerrorcode"),
-            reason=_decoded(event.text("knativeerrordata")),
+            reason=_decoded(event.text("knativeerrordata")) or _without_words(event.text("knativeerrorcode")),
             about=payment(event),
             replays=int(replays) if replays.isdecimal() else 0,
             later=int(later) if later.isdecimal() else 0,
@@ -317,6 +317,11 @@ def _is_settled(decided: PaymentDecided, basket: Document | None) -> bool:
         return False
     # An outcome of a newer version, which this one does not know, is settled by none of ours.
     return bool(basket["status"] == {PAID: "paid", DECLINED: "open"}.get(decided.outcome))
+
+
+def _without_words(code: str) -> str:
+    """Say what is known of a failure that left no text: what stands between answered, or nobody did in time."""
+    return f"answered {code} without a text" if code else "no answer"
 
 
 def _decoded(data: str) -> str:

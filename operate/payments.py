@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from shop.messages import EVENTS, SOURCES, event_id, from_document, happened_at, rfc3339
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
-from wire.event import Event
+from wire.event import Attribute, Event
 
 Payment = PaymentRequested | PaymentDecided
 
@@ -27,9 +27,9 @@ def payment(event: Event) -> Payment | None:
     return about
 
 
-def as_event(payment: Payment) -> Event:
-    """Return the CloudEvent of a payment, byte for byte as the functions emit it."""
-    attributes = {
+def as_event(payment: Payment, traceparent: str | None = None) -> Event:
+    """Return the CloudEvent of a payment, in the trace of its order, byte for byte as the functions emit it."""
+    attributes: dict[str, Attribute] = {
         "specversion": "1.0",
         "id": event_id(payment),
         "type": payment.DESCRIPTOR.full_name,
@@ -39,6 +39,8 @@ def as_event(payment: Payment) -> Event:
         "datacontenttype": "application/protobuf",
         "partitionkey": quote(payment.user, safe=""),
     }
+    if traceparent is not None:
+        attributes["traceparent"] = traceparent
     return Event(attributes, payment.SerializeToString(deterministic=True))
 
 

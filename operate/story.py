@@ -142,7 +142,7 @@ def said(message: Message, places: Places) -> str:
             words += f", epoch {about.epoch}"
     if message.topic() == DEAD_LETTERS:
         letter = letters.Letter.of(event, places, letters.moment(message))
-        words += f"; dead letter of {letter.consumer}: {letter.code or 'no answer'} {letter.reason}".rstrip()
+        words += f"; dead letter of {letter.consumer}: {f'{letter.code} {letter.reason}'.strip()}"
     return words
 
 

@@ -135,17 +135,21 @@ class Look:
 # --- repairing -------------------------------------------------------------------------------------------------------
 
 
-def repairs(found: Iterable[Problem]) -> list[Payment]:
+Repair = tuple[Payment, str | None]
+"""An event, and the trace of its order."""
+
+
+def repairs(found: Iterable[Problem]) -> list[Repair]:
     """Return the events that repair problems, each once."""
-    events = (problem.repair for problem in found if problem.repair is not None)
-    return list({(type(event), event_id(event)): event for event in events}.values())
+    events = ((problem.repair, problem.traceparent) for problem in found if problem.repair is not None)
+    return list({(type(event), event_id(event)): (event, its) for event, its in events}.values())
 
 
-def send(running: RunningShop, payments: Iterable[Payment], step: Callable[[], None] = lambda: None) -> None:
+def send(running: RunningShop, repairs: Iterable[Repair], step: Callable[[], None] = lambda: None) -> None:
     """Send events to their topics, byte for byte as the functions emit them. Raises NotReachable."""
     by_topic: dict[str, list[Event]] = {}
-    for payment in payments:
-        by_topic.setdefault(TOPICS[type(payment)], []).append(as_event(payment))
+    for payment, traceparent in repairs:
+        by_topic.setdefault(TOPICS[type(payment)], []).append(as_event(payment, traceparent))
     for topic, events in by_topic.items():
         sink = running.sink(topic)
 

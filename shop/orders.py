@@ -204,7 +204,8 @@ def _order_it(mine: ObjectId, request: OrderRequest, traceparent: str | None) ->
 
 def _with_the_latest_decline() -> Mapping[str, Any]:
     """Return the declines with that of the latest attempt, as the basket had it before it is ordered again."""
-    latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", "ordered_at", "decided_at", "settled_at")}
+    times = ("ordered_at", "decided_at", "settled_at")
+    latest = {name: f"${name}" for name in ("attempt", *TERMS, "reason", *times, "traceparent")}
     return {"$slice": [{"$concatArrays": [array("declines"), [latest]]}, -DECLINES_KEPT]}
 
 

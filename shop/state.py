@@ -119,6 +119,7 @@ class EarlierDecline(Terms):
     ordered_at: NotRequired[datetime]
     decided_at: NotRequired[datetime]
     settled_at: NotRequired[datetime]
+    traceparent: NotRequired[Traceparent]
 
 
 class Basket(TypedDict):

@@ -6,6 +6,7 @@ The stand-in of KafkaSource and the `orders` command both send by this one loop.
 import asyncio
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +86,15 @@ class StuckError(Exception):
 class Sender:
     """Deliver events to one URL, with the retries of the real one."""
 
-    def __init__(self, url: str, namespace: str, spec: DeliverySpec) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        spec: DeliverySpec,
+        failed: "Callable[[Event, UndeliveredError], None]" = lambda _, __: None,
+    ) -> None:
+        """Begin; each try that failed is told to `failed`, whatever comes of the next one."""
+        self._failed = failed
         self._client = Client(url, spec.timeout_s)
         self._spec = spec
         self._fixed = [("Prefer", b"reply"), ("Kn-Namespace", namespace.encode())]
@@ -109,10 +118,12 @@ class Sender:
                 response = await self._client.post(headers + trace, event.data or b"")
             except NoResponseError as error:
                 failure = UndeliveredError(str(error), attempt + 1)
+                self._failed(event, failure)
                 continue
             if response.status < 300:
                 return attempt + 1
             failure = UndeliveredError(f"answer {response.status}", attempt + 1, response)
+            self._failed(event, failure)
             if not is_retried(response.status):
                 break
         raise failure

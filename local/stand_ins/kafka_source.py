@@ -48,6 +48,7 @@ _log = logging.getLogger("kafka_source")
 _MAX_POLL_RECORDS = 50
 _POLL_S = 0.25  # how long a poll waits for the first record, and how long a stop may have to wait for it
 _COMMIT_INTERVAL_S = 5
+_SHOWN = 256  # bytes of an answer in the log: the code of ours, and what is wrong
 _CLOSE_TIMEOUT_S = 2
 
 _CONSUMER = {
@@ -105,7 +106,7 @@ class Source:
         self._config = config
         self._ordered = {"ordered": True, "unordered": False}[config["ordering"]]
         delivery = DeliverySpec.from_manifest(config.get("delivery"))
-        self._sink = Sender(config["sink_url"], config["namespace"], delivery)
+        self._sink = Sender(config["sink_url"], config["namespace"], delivery, self._not_taken)
         dead_letters = delivery.dead_letter_sink_url
         self._dead_letters = Sender(dead_letters, config["namespace"], delivery) if dead_letters else None
         self._loop = asyncio.get_running_loop()
@@ -252,6 +253,11 @@ class Source:
         progress.done(record.offset)
         return True
 
+    def _not_taken(self, event: Event, failure: UndeliveredError) -> None:
+        """Say that a try failed, and what was answered."""
+        reason, id_ = json.dumps(_told(failure)), json.dumps(event.attributes["id"])
+        _log.warning("not-taken source=%s id=%s try=%d reason=%s", self.name, id_, failure.attempts, reason)
+
     def _where(self, record: Record, event: Event | None = None) -> str:
         """Name a record in a line of the log."""
         where = f"source={self.name} topic={record.place[0]} partition={record.place[1]} offset={record.offset}"
@@ -355,6 +361,11 @@ class Source:
             while len(queue) > 1:
                 queue.pop()
         return offsets
+
+
+def _told(failure: UndeliveredError) -> str:
+    body = failure.response.body if failure.response is not None else b""
+    return f"{failure}: {body[:_SHOWN].decode(errors='replace')}" if body else str(failure)
 
 
 async def serve(config: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from bson import ObjectId
 
@@ -100,7 +100,7 @@ def _ask(shop: Shop, form: Query, who: str) -> Found:
         known = diagnosis.read(shop.databases, basket)
         stored = _check_ordered(known)
         epoch = epochs.read(shop.databases)["orders"].number
-        send(shop.running, [payments.requested(stored, epoch)])
+        send(shop.running, [(payments.requested(stored, epoch), stored.get("traceparent"))])
         return f"PaymentRequested {basket}.{stored['attempt']} was sent"
 
     return _push(shop, form, who, "ask for payment again", [str(basket)], back, do)
@@ -113,7 +113,7 @@ def _basket(query: Query) -> ObjectId:
     return ObjectId(text)
 
 
-def _check_ordered(known: diagnosis.Known) -> Mapping[str, object]:
+def _check_ordered(known: diagnosis.Known) -> Mapping[str, Any]:
     """Return the basket. Raises Refused for one that is not ordered: nobody is asked about what is decided."""
     if known.basket is None or known.basket["status"] != ORDERED:
         raise Refused(409, "this basket is not ordered now, so there is nothing to ask for: nothing was done")

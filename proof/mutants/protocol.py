@@ -165,8 +165,8 @@ MUTANTS = (
     _in(
         "shop/orders",
         "a decline is kept with the reason of the first one",
-        '"ordered_at", "decided_at", "settled_at")}\n',
-        '"ordered_at", "decided_at", "settled_at")}\n'
+        '"reason", *times, "traceparent")}\n',
+        '"reason", *times, "traceparent")}\n'
         '    latest["reason"] = {"$ifNull": [{"$first": "$declines.reason"}, "$reason"]}  # type: ignore[assignment]\n',
         _ORDERS,
     ),

@@ -1,3 +1,3 @@
-"""Say which release this is: pyproject.toml reads it here, and so does every line of the log."""
+"""Say which release this is, in every line of the log; pyproject.toml says it too, which an image does not hold."""
 
 VERSION = "0.1.0"

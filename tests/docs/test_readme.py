@@ -10,6 +10,7 @@ import pytest
 
 from proof.simulation.faults import Fault
 from proof.simulation.mutants import MUTANTS
+from shop.process.version import VERSION
 from tests.support.functions import folders
 
 ROOT = Path(__file__).parents[2]
@@ -98,10 +99,10 @@ def test_the_first_screen_has_the_promise_whom_it_is_for_the_flow_the_table_and_
 
 
 def test_the_status_names_the_version() -> None:
-    """The version is said in pyproject.toml, and repeated in the README and the HTTP contract."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert f"Status: version {version}" in README
-    assert f"\n  version: {version}\n" in (ROOT / "docs" / "openapi.yaml").read_text()
+    """The version is said in pyproject.toml, and repeated in the log, the README and the HTTP contract."""
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    assert f"Status: version {VERSION}" in README
+    assert f"\n  version: {VERSION}\n" in (ROOT / "docs" / "openapi.yaml").read_text()
 
 
 def test_no_file_names_a_package_registry() -> None:

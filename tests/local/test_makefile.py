@@ -99,7 +99,7 @@ def settings() -> dict[str, str]:
     """All settings of the stack, with the defaults of the fixed ports and the folder."""
     read = Read()
     Settings.from_environment(read)
-    defaults = {**Settings().ports, "LOCAL_DIR": Settings().folder}
+    defaults = {**Settings(traces=True).ports, "LOCAL_DIR": Settings().folder}
     assert read.names > set(defaults)
     return {name: str(defaults.get(name, "")) for name in [*read.names, "KAFKA_JARS"]}
 

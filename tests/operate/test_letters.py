@@ -37,6 +37,20 @@ def decided(outcome: Any = PAID, attempt: int = 2, sum_: int = 10, **more: Any) 
     return PaymentDecided(**{"user": USER, "basket": str(BASKET), **content, **more})
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({}, "no answer"),
+        ({"knativeerrorcode": "503"}, "answered 503 without a text"),
+        ({"knativeerrorcode": "503", "knativeerrordata": "bm8="}, "no"),
+    ],
+)
+def test_a_reason_is_never_blank(error: dict[str, str], reason: str) -> None:
+    """A function that hung answered nothing; a proxy answers without a text."""
+    attributes = {"specversion": "1.0", "id": "1", "source": "/x", "type": "y", **error}
+    assert Letter.of(Event(attributes, b""), places.find({}), AT).reason == reason
+
+
 def letter(consumer: str, about: PaymentRequested | PaymentDecided) -> Letter:
     """Return the letter of an event that this consumer refused."""
     attributes = {

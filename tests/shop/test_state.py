@@ -49,6 +49,7 @@ DECLINE = {
         "ordered_at": DATE,
         "decided_at": DATE,
         "settled_at": DATE,
+        "traceparent": {"bsonType": "string", "maxLength": 55},
     },
     "required": ["sum", "attempt"],
 }

@@ -177,6 +177,7 @@ async def test_a_lost_record_is_told_in_the_log(kafka: Kafka, sink: ScriptedSink
     line = next(line for line in running.log.read_text().splitlines() if " lost " in line)
     assert f'source=shop/test topic={topic} partition=0 offset=0 id="0" type="test"' in line
     assert 'attempts=1 reason="answer 422" dead_letters=none' in line
+    assert 'not-taken source=shop/test id="0" try=1 reason="answer 422: no"' in running.log.read_text()
     await running.end()
 
 
