@@ -34,6 +34,13 @@ def test_what_kafka_source_commits_is_accepted(status: int) -> None:
     assert (answer.later, answer.accepted) == (False, True)
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_sink_that_demands_a_token_is_named_with_who_has_one(status: int) -> None:
+    """Eventing's own answer is empty, and would leave an operator alone."""
+    with pytest.raises(NotReachable, match=f"{status} Eventing demands a token there.*resend_orders, which has one"):
+        Target("http://127.0.0.1:1").insist(Answer(status, "", 1))
+
+
 @pytest.mark.parametrize(
     ("answers", "answer"),
     [
