@@ -85,11 +85,11 @@ class Target:
     def insist(self, answer: Answer) -> None:
         """Raise NotReachable unless the event was taken: a sink has no reason to refuse one for good."""
         if not answer.accepted:
-            why = _NO_TOKEN if answer.status in (401, 403) else answer.reason
+            why = _NOT_OURS if answer.status in (401, 403) else answer.reason
             raise NotReachable(f"the sink at {self.url} did not take an event: {answer.status} {why}")
 
 
-_NO_TOKEN = (
+_NOT_OURS = (
     "Eventing demands a token there, and this command sends none; what is still `ordered` is requested again by "
     "resend_orders, which has one"
 )
