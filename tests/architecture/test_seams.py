@@ -11,7 +11,7 @@ APART = {
     "proof/simulation/mutants.py",  # each of its patches is a bug that the simulation must find
     "proof/upgrade/make.py",  # runs in a checkout of 67d5614, whose module globals have no other way in
     "tests/support/asgi.py",  # takes back what the framework writes into the environment
-    "tests/support/own_servers.py",  # before any test: all processes of a run are told its names, and servers start none
+    "tests/support/own_servers.py",  # before any test: tells all processes of a run its names, and starts no server
 }
 
 
