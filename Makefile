@@ -130,9 +130,9 @@ schema: $(TESTABLE) ## Generate shop/schema, and the schemas of docs/openapi.yam
 	$(PROTOC)
 	$(OPENAPI)
 
-image: $(DEPLOYABLE) ## Build the image of all functions (IMAGE=registry.internal/shop:0.1.0; BASE=python:3.12-slim)
+image: $(DEPLOYABLE) ## Build the image of all functions (IMAGE=name:tag BASE=python:3.12-slim; FOR=orders)
 	@[ -n "$(IMAGE)" ] || { echo "Say what to call it: make image IMAGE=registry.internal/shop:0.1.0"; exit 2; }
-	@$(BIN)/python -m deploy image $(call option,image,IMAGE) $(call option,base,BASE)
+	@$(BIN)/python -m deploy image $(call option,image,IMAGE) $(call option,base,BASE) $(call option,for,FOR)
 
 sbom: $(DEPLOYABLE) ## Write what the image contains, as CycloneDX JSON (OUTPUT=sbom.cdx.json)
 	@$(BIN)/python -m deploy sbom $(call option,output,OUTPUT)

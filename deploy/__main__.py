@@ -16,7 +16,7 @@ from shop.process.version import VERSION
 
 
 def _image(commands: Commands, told: argparse.Namespace) -> None:
-    image.build(commands, told.image, told.base)
+    image.build(commands, told.image, told.base, told.lock)
 
 
 def _sbom(commands: Commands, told: argparse.Namespace) -> None:
@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     building = verb("image", _image, "build the image of all functions")
     building.add_argument("--image", required=True, help="what to call it: name:tag")
     building.add_argument("--base", default="", help="the image to build on, instead of the Containerfile's own")
+    building.add_argument(
+        "--for",
+        dest="lock",
+        choices=("functions", "orders"),
+        default="functions",
+        help="for the functions; or for the `orders` command and the console",
+    )
     billing = verb("sbom", _sbom, "write the bill of materials of the image, as CycloneDX JSON")
     billing.add_argument("--output", default="sbom.cdx.json", help="the file to write")
     deploying = verb("deploy", _deploy, "apply an overlay, wait, and say what is not ready and why")

@@ -64,9 +64,9 @@ def engine(commands: Commands) -> str:
     raise Failed(f"nothing here can build an image: {why}. Install one of them, such as: apt-get install buildah")
 
 
-def labels(commands: Commands) -> dict[str, str]:
+def labels(commands: Commands, title: str = "shop") -> dict[str, str]:
     """Return what an image says of itself: what it is, its version, and the commit and the place it was built from."""
-    found = {f"{_LABEL}.title": "shop", f"{_LABEL}.licenses": "Apache-2.0", f"{_LABEL}.version": VERSION}
+    found = {f"{_LABEL}.title": title, f"{_LABEL}.licenses": "Apache-2.0", f"{_LABEL}.version": VERSION}
     try:
         revision = commands.read("git", "rev-parse", "HEAD").strip()
         is_changed = commands.read("git", "status", "--porcelain", "--untracked-files=no").strip()
@@ -90,21 +90,24 @@ def _public(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.scheme else url
 
 
-def build_command(engine: str, image: str, base: str, labels: Mapping[str, str]) -> list[str]:
+def build_command(engine: str, image: str, base: str, labels: Mapping[str, str], lock: str = "functions") -> list[str]:
     """Return the words that build the image: the same for every engine."""
     words = [engine, "build", "-f", "Containerfile", "-t", image]
     if base:
         words += ["--build-arg", f"BASE={base}"]
+    if lock != "functions":
+        words += ["--build-arg", f"LOCK={lock}"]
     for name, value in labels.items():
         words += ["--label", f"{name}={value}"]
     return [*words, "."]
 
 
-def build(commands: Commands, image: str, base: str) -> None:
-    """Build the image under a name. Raises Failed when that is no name, or nothing can build."""
+def build(commands: Commands, image: str, base: str, lock: str = "functions") -> None:
+    """Build the image of a lock under a name. Raises Failed when that is no name, or nothing can build."""
     checked(image)
     chosen = engine(commands)
-    commands.run(*build_command(chosen, image, base, labels(commands)))
+    title = "shop" if lock == "functions" else lock
+    commands.run(*build_command(chosen, image, base, labels(commands, title), lock))
     commands.say(f"Built {image}. To a registry: {chosen} push {image}")
     if image.startswith(LOADED):
         commands.say(f"Into the nodes of a cluster on this machine: {_load(chosen, image)}")

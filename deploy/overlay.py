@@ -1,5 +1,6 @@
 """An overlay with an image of one's own, and which of its objects are what."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import path
@@ -82,7 +83,7 @@ def read(commands: Commands, name: str, image_name: str) -> Overlay:
         return Overlay(home, folder, written, documents)
     image.checked(image_name)
     commands.say(f"{written}/kustomization.yaml is {folder}, with the image {image_name}")
-    _write_layer(home / written, home / folder, _images(documents), image_name)
+    _write_layer(home / written, home / folder, _image(documents), image_name)
     return Overlay(home, written, written, _built(commands, written))
 
 
@@ -94,18 +95,21 @@ def _built(commands: Commands, folder: Path) -> list[Document]:
         raise Failed(str(error)) from error
 
 
-def _images(documents: Iterable[Document]) -> set[str]:
-    """Return what the image of the functions is called so far; what else runs (Kafka, MongoDB) has another."""
+def _image(documents: Iterable[Document]) -> str:
+    """Return what the image of the functions is called so far: most of them have it, and the console another."""
     services = [document for document in documents if kind(document) == SERVICE]
     containers = [
         mapping(container)
         for service in services
         for container in listed(mapping(mapping(service.spec.get("template")).get("spec")).get("containers"))
     ]
-    return {image.without_version(str(container.get("image"))) for container in containers}
+    counted = Counter(image.without_version(str(container.get("image"))) for container in containers)
+    if not counted:
+        raise Failed("the overlay has no function to set an image of")
+    return counted.most_common(1)[0][0]
 
 
-def _write_layer(written: Path, folder: Path, names: Iterable[str], image_name: str) -> None:
+def _write_layer(written: Path, folder: Path, before: str, image_name: str) -> None:
     name = image.without_version(image_name)
     digest = image_name.partition("@")[2]
     version = {"digest": digest} if digest else {"newTag": image_name.removeprefix(f"{name}:")}
@@ -113,7 +117,7 @@ def _write_layer(written: Path, folder: Path, names: Iterable[str], image_name: 
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [path.relpath(folder.resolve(), written.resolve())],
-        "images": [{"name": each, "newName": name, **version} for each in sorted(names)],
+        "images": [{"name": before, "newName": name, **version}],
     }
     written.mkdir(parents=True, exist_ok=True)
     (written / "kustomization.yaml").write_text(yaml.safe_dump(layer, sort_keys=False), encoding="utf-8")
