@@ -145,12 +145,12 @@ class Built:
 
 
 @contextmanager
-def built(folder: Path) -> Iterator[Built]:
-    """Build the image, and lay out its files in a folder."""
+def built(folder: Path, lock: str = "functions") -> Iterator[Built]:
+    """Build the image of a lock, and lay out its files in a folder."""
     buildah = Buildah(folder)
     try:
         buildah.make_base()
-        buildah.build(*image.build_command("buildah", IMAGE, BASE, LABELS)[2:])
+        buildah.build(*image.build_command("buildah", IMAGE, BASE, LABELS, lock)[2:])
         container = buildah("from", IMAGE)
         told = json.loads(buildah("inspect", "--type", "image", IMAGE))
         root = Path(buildah("mount", container))

@@ -90,7 +90,8 @@ def test_nothing_is_left_that_builds_or_installs(built: Built) -> None:
     builds = re.compile(r"(pip|gcc|g\+\+|cc|c\+\+|clang|ld|as|make|wheel)[-\d.]*")
     assert not {name for name in commands if builds.fullmatch(name)}
     assert not [name for name in names if re.search(r"/(pip|ensurepip|setuptools|python-wheels)/", name)]
-    assert not [name for name in names if name.startswith(("app/shop/doctor", "app/tests", "app/local", "build/"))]
+    left_out = ("app/shop/doctor", "app/tests", "app/local", "app/operate", "app/functions/console", "build/")
+    assert not [name for name in names if name.startswith(left_out)]
 
 
 def test_everything_is_bytecode_already(built: Built) -> None:
@@ -115,3 +116,16 @@ def test_the_image_has_the_size_that_the_readme_says(built: Built) -> None:
     said = re.search(r"(\d+) MB to its base", (building.ROOT / "README.md").read_text())
     assert said is not None
     assert ours == pytest.approx(int(said[1]), rel=0.1)
+
+
+@pytest.mark.long
+def test_the_image_of_the_command_has_it(tmp_path: Path) -> None:
+    """As the components verify and console start it: by its name, and as a function."""
+    if why := building.missing():
+        pytest.skip(why)
+    with building.built(tmp_path / "image", "orders") as image:
+        process = image.start(["orders", "verify", "--help"])
+        assert b"--audit" in process.communicate(timeout=START_TIMEOUT_S)[0]
+        process = image.start(["python3", "-c", "import functions.console.main"])
+        assert process.communicate(timeout=START_TIMEOUT_S)[0] == b""
+        assert process.returncode == 0

@@ -28,6 +28,16 @@ def test_the_engine_that_is_there_builds(engine: str, tmp_path: Path) -> None:
     assert any(f"{engine} push {NAME}" in line for line in there.said)
 
 
+def test_the_command_has_an_image_of_its_own(tmp_path: Path) -> None:
+    """From the same Containerfile, by another lock."""
+    there = StandIns(tmp_path, "buildah")
+    image.build(there.commands(), "dev.local/orders:1", "", "orders")
+    build = there.calls[-1]
+    assert build[6:8] == ["--build-arg", "LOCK=orders"]
+    assert "org.opencontainers.image.title=orders" in build
+    assert any("kind load image-archive" in line for line in there.said)
+
+
 def test_an_engine_that_does_not_work_is_passed_over(tmp_path: Path) -> None:
     """One such is docker without its daemon."""
     there = StandIns(tmp_path, "docker", "podman", "buildah")
