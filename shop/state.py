@@ -304,6 +304,9 @@ class Index:
     only: Mapping[str, Any] | None = None
     """What a document must be like to be in it (`partialFilterExpression`)."""
 
+    for_operators: bool = False
+    """No function rests on it: one that is missing makes the console slow, and stops nobody."""
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -350,7 +353,7 @@ COLLECTIONS = [
             # What is on its way is little, whatever the history: resend looks at nothing else.
             Index("resend_at_ordered", {"resend_at": 1}, only={"status": ORDERED}),
             # What operators look at: how many are in each status, and the oldest or latest of them, page by page.
-            Index("status_ordered_at", {"status": 1, "ordered_at": 1, "_id": 1}),
+            Index("status_ordered_at", {"status": 1, "ordered_at": 1, "_id": 1}, for_operators=True),
         ],
         Basket,
     ),
@@ -372,8 +375,8 @@ COLLECTIONS = [
         ACTIONS,
         [
             # What was done to this basket, and when a verb was last used.
-            Index("about", {"about": 1, "_id": -1}),
-            Index("verb", {"verb": 1, "_id": -1}),
+            Index("about", {"about": 1, "_id": -1}, for_operators=True),
+            Index("verb", {"verb": 1, "_id": -1}, for_operators=True),
         ],
         Action,
         user=None,

@@ -76,8 +76,9 @@ async def _missing(service: str) -> str | None:
         missing = [
             f"{collection.name}.{index.name}"
             for collection in state.of(service)
-            if collection.indexes
+            if any(not index.for_operators for index in collection.indexes)
             for index in lacking(collection, await built_indexes(client.database(service), collection.name))
+            if not index.for_operators
         ]
         if missing:
             return (
