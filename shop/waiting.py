@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bson import Int64, ObjectId
 from pymongo.errors import PyMongoError
@@ -26,6 +26,9 @@ SHORTEST_TICK_S, LONGEST_TICK_S = 0.005, 0.1
 
 LOOKS_A_WAIT = 5
 """How many looks the usual wait takes: an answer is late by a tenth of a wait, on average."""
+
+FIRST_LOOK_AFTER = 0.6
+"""Which part of the usual wait somebody has waited before anybody looks: nearly no outcome is there earlier."""
 
 _WEIGHT = 1 / 8
 """What the latest wait weighs in the usual one, which so follows a change within a dozen waits."""
@@ -52,6 +55,7 @@ class _Attempt:
     user: str
     basket: ObjectId
     number: int
+    came: float = field(default_factory=time.monotonic)
 
     def is_decided(self, basket: Document) -> bool:
         """Tell whether the basket, which may be as it was before the wait began, has this attempt's decision."""
@@ -78,12 +82,12 @@ class Waiting:
         elif self._looking is None:
             self._looking = asyncio.create_task(self._look())
         self._waiting[future] = attempt
-        self._came = began = time.monotonic()
+        self._came = attempt.came
         try:
             return await future
         finally:
             del self._waiting[future]
-            self._took(time.monotonic() - began)
+            self._took(time.monotonic() - attempt.came)
 
     def end(self) -> None:
         """Let nobody wait any longer: the process is about to end."""
@@ -108,6 +112,13 @@ class Waiting:
         wait_s = max(self._usual_s, time.monotonic() - self._came)
         return min(max(wait_s / LOOKS_A_WAIT, SHORTEST_TICK_S), LONGEST_TICK_S)
 
+    @property
+    def next_look_s(self) -> float:
+        """How long until the next look: a tick, or longer, until who came first has waited most of the usual wait."""
+        first = next(iter(self._waiting.values()))
+        early_s = first.came + self._usual_s * FIRST_LOOK_AFTER - time.monotonic()
+        return min(max(early_s, self.tick_s), LONGEST_TICK_S)
+
     def _took(self, seconds: float) -> None:
         # A wait that was given up says only that it would have been longer; beyond this it would change no tick.
         longest = LONGEST_TICK_S * LOOKS_A_WAIT
@@ -117,7 +128,7 @@ class Waiting:
         """Look once a tick, as long as somebody waits."""
         try:
             while self._waiting:
-                await asyncio.sleep(self.tick_s)
+                await asyncio.sleep(self.next_look_s)
                 try:
                     await self._look_once()
                 except PyMongoError as error:

@@ -209,6 +209,20 @@ async def test_the_tick_follows_the_usual_wait() -> None:
     assert SHORTEST_TICK_S < all_wait.tick_s <= LONGEST_TICK_S / 4
 
 
+async def test_nobody_looks_before_an_outcome_can_be_there() -> None:
+    """Of the usual wait of 0.1 s more than half passes before the first look; from then on a look is a tick away."""
+    waits = wait(await ordered())
+    await asyncio.sleep(0)
+    all_wait = waiting.everybody()
+    assert 2 * all_wait.tick_s < all_wait.next_look_s <= LONGEST_TICK_S
+    await asyncio.sleep(LONGEST_TICK_S)
+    later = wait(await ordered("Olga"), "Olga")
+    await asyncio.sleep(0)
+    assert all_wait.next_look_s == all_wait.tick_s  # who came first has waited long
+    for each in (waits, later):
+        each.cancel()
+
+
 async def test_a_basket_on_an_attempt_beyond_int32_is_waited_for() -> None:
     """Attempts are int64 in what is asked for, too."""
     basket = await ordered()
