@@ -1,9 +1,12 @@
 """Say what a caller may do: one rule for all calls, of which each label names one of two kinds."""
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 from shop.errors import Code, Forbidden
+
+_log = logging.getLogger(__name__)
 
 ADMIN = "admin"
 """The role that may do everything."""
@@ -22,6 +25,8 @@ class Caller:
     def check(self, needs: Needs, user: str | None) -> None:
         """Make sure that a call about a user (None: about all of them) may be made. Raises Forbidden when not."""
         if self.is_admin:
+            if user != self.user:
+                _log.info("%.128s, an admin, acts for %s", self.user, user or "everybody")
             return
         if needs == "admin":
             raise Forbidden(Code.ADMINS_ONLY, f"this call needs the role {ADMIN}; nothing was done")

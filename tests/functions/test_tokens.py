@@ -184,6 +184,19 @@ async def test_who_may_make_which_call(issuer: Issuer, case: str) -> None:
     assert answer.status in (200, 404), answer.text
 
 
+async def test_what_an_admin_does_for_others_is_logged_with_his_name(
+    issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whose token made this money? What he does for himself says so by its key."""
+    caplog.set_level("INFO")
+    root = f"Bearer {token('Root', roles=['admin'])}"
+    for user in ("Root", "Pavel"):
+        await ask("get_basket", {"user": user}, root)
+    await ask("list_notify", {}, root)
+    said = [record.getMessage() for record in caplog.records if "an admin" in record.getMessage()]
+    assert said == ["Root, an admin, acts for Pavel", "Root, an admin, acts for everybody"]
+
+
 async def test_a_basket_of_another_user_is_as_one_that_is_not_there(issuer: Issuer) -> None:
     """Whoever tries ids learns nothing: the same answer, byte for byte."""
     theirs = (await ask("get_basket", {"user": "Anna"}, f"Bearer {token('Anna')}")).json["basket"]
