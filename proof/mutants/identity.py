@@ -30,7 +30,13 @@ MUTANTS = (
         f"{_TABLE}::test_the_role_is_in_the_claim_that_a_setting_names",
     ),
     # --- what a caller may do
-    _in("identity/caller", "any user's token acts for any user", "if user != self.user:", "if False:", _WHO),
+    _in(
+        "identity/caller",
+        "any user's token acts for any user",
+        "if user != self.user:\n            raise",
+        "if False:\n            raise",
+        _WHO,
+    ),
     _in("identity/caller", "everybody lists everybody", "if user is None:", "if False:", _WHO),
     _in("identity/caller", "everybody is an admin", "if self.is_admin:", "if True:", _WHO),
     _in("identity/caller", "what is for admins is for all", 'if needs == "admin":', "if False:", _WHO),
