@@ -33,6 +33,20 @@ def test_a_function_is_told_what_manifest_binding_and_override_say(plan: Plan) -
     assert "K_SINK" not in environment["get-basket"]
 
 
+def test_an_operators_tool_is_told_of_the_folder_of_the_stack() -> None:
+    """Where a cluster's Kafka, sinks and functions are, nobody here could reach."""
+    read = manifests.read(Settings.manifests / "operated")
+    ports = {service.name: 1000 + number for number, service in enumerate(read.services)}
+    operated = Plan(Settings(folder=Path("/s")), read, PORTS, ports, {})
+    (console,) = (service for service in read.services if service.name == "console")
+    assert not console.public
+    told = operated.environment(console)
+    assert told["LOCAL_DIR"] == "/s"
+    assert told["BILLING_MONGODB_URI"] == operated.mongodb_uri
+    assert not {"KAFKA_BOOTSTRAP_SERVERS", "SINK_URL", "FUNCTION_URL"} & told.keys()
+    assert "console" not in {service.name for service in manifests.read(Settings.manifests).services}
+
+
 def test_the_stand_ins_are_told_addresses_in_place_of_references(plan: Plan) -> None:
     """A source knows the function and the dead letters by URL."""
     (billing,) = (each for each in plan.kafka_source()["sources"] if each["name"] == "billing-handler")

@@ -268,6 +268,7 @@ def test_sigterm_to_the_whole_group_of_make_run_stops_in_order(variables: dict[s
     """Fault 27, `timeout`, systemd, CI: it comes from the group and from make, and the second one killed everything."""
     with started(["make", "run"], **variables) as program:
         program.reads("Ready", START_S)
+        program.reads("Console: http://127.0.0.1:", END_S)
         os.killpg(program.process.pid, signal.SIGTERM)
         time.sleep(0.3)  # else the two may become one
         os.killpg(program.process.pid, signal.SIGTERM)
