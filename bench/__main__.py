@@ -10,20 +10,21 @@ from typing import Final
 
 import uvloop
 
-from bench import baseline, cold_start, duplicate, growth, one_function, whole_path
+from bench import baseline, cold_start, duplicate, growth, one_function, spans, whole_path
 from bench.figures import Result
 from bench.report import Report
 from bench.rounds import WHOLE_MINUTES, Plan
 from local.program import Stopped, aside, end_early, run, say
 from local.servers.kafka_program import installed
 
-PARTS: Final = ("a", "b", "c", "d", "e", "f")
+PARTS: Final = ("a", "b", "c", "d", "e", "f", "g")
 
 _ALONE: Final[dict[str, Callable[[Plan, list[Result]], Awaitable[None]]]] = {
     "b": one_function.measure,
     "d": growth.measure,
     "e": cold_start.measure,
     "f": duplicate.measure,
+    "g": spans.measure,
 }
 
 
