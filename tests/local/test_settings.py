@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.ports import FREE_PORTS, Ports
+from local.servers import envoy
 from local.servers.mongodb import binary
 from local.settings import Settings, SettingsError
 
@@ -173,13 +174,33 @@ def test_a_library_that_mongod_needs_is_named_with_the_command_that_installs_it(
         raise OSError(f"{name}: cannot open shared object file")
 
     with pytest.raises(SettingsError, match="apt-get install libcurl4"):
-        binary(load=missing)
+        binary(load=missing, which=nowhere)
 
 
-def test_a_machine_without_a_mongod_is_told_what_to_set() -> None:
-    """The package with mongod has it for one kind of machine."""
-    with pytest.raises(SettingsError, match="set MONGODB_URI"):
-        binary(machine="aarch64")
+def nowhere(program: str) -> None:
+    """Find nothing on PATH."""
+
+
+def test_a_machine_without_a_mongod_is_told_what_to_do() -> None:
+    """The packages with mongod have it for three kinds of machine."""
+    with pytest.raises(SettingsError, match=r"`mongod` is on PATH, or set MONGODB_URI"):
+        binary(machine="riscv64", which=nowhere)
+
+
+@pytest.mark.parametrize(("system", "machine"), [("Linux", "aarch64"), ("Darwin", "arm64")])
+def test_the_packages_mongod_is_used_on_arm_too(system: str, machine: str) -> None:
+    """On a Mac without asking for libcurl, which comes with the system there."""
+    assert binary(machine, system=system, which=nowhere).name == "mongod"
+
+
+def test_a_mongod_on_path_counts_where_none_comes_along() -> None:
+    """As an Intel Mac has it from Homebrew."""
+    assert binary("x86_64", system="Darwin", which=lambda name: f"/opt/{name}") == Path("/opt/mongod")
+
+
+def test_an_envoy_is_that_of_the_package() -> None:
+    """One on PATH counts only where there is none."""
+    assert envoy.program(which=nowhere).exists()
 
 
 def test_free_ports_are_handed_out_once() -> None:
