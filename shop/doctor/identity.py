@@ -51,7 +51,9 @@ def what_anybody_may_do(shop: Shop) -> Iterator[Finding]:
 def _is_closed(shop: Shop) -> bool:
     """Tell whether somebody took care that strangers reach neither Kafka nor the pods."""
     return any(sink.spec.get("auth") for sink in shop.sinks) or any(
-        document.kind in {"NetworkPolicy", "EventPolicy"} for document in shop.documents
+        document.kind == "EventPolicy"
+        or (document.kind == "NetworkPolicy" and "Ingress" in document.spec.get("policyTypes", []))
+        for document in shop.documents
     )
 
 

@@ -61,6 +61,7 @@ def test_a_kustomization_lists_every_file_once(file: Path) -> None:
         *kustomization.get("resources", []),
         *kustomization.get("configurations", []),
         *(patch["path"] for patch in kustomization.get("patches", []) if "path" in patch),
+        *(name for generated in kustomization.get("configMapGenerator", []) for name in generated.get("files", [])),
     ]
     own = [
         *(other.name for other in file.parent.glob("*") if other.is_file() and other != file),

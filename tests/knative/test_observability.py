@@ -110,7 +110,7 @@ def test_the_runbook_names_every_cause_that_the_status_tells() -> None:
 
 def test_knative_keeps_the_flag_of_our_traces() -> None:
     """With a protocol and no rate it clears it; both namespaces are told the same."""
-    settings = list(yaml.safe_load_all((COMPONENT / "config-observability.yaml").read_text()))
+    settings = list(yaml.safe_load_all((COMPONENT / "cluster" / "config-observability.yaml").read_text()))
     assert {each["metadata"]["namespace"] for each in settings} == {"knative-serving", "knative-eventing"}
     for each in settings:
         assert each["metadata"]["name"] == "config-observability"
