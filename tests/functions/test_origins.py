@@ -10,6 +10,7 @@ from tests.functions.conftest import Client
 from tests.support import asgi, openapi
 from tests.support.functions import FUNCTIONS, PATHS, triggered
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"  # without one, each face begins one of its own
 OURS, PORTED = "https://shop.example.com", "http://localhost:5173"
 OTHERS = (
     *("https://evil.example", "http://shop.example.com", "https://shop.example.com:8443", "https://a.shop.example.com"),
@@ -36,7 +37,11 @@ def faces(client: Client, configure: Callable[..., None]) -> Faces:
 
 async def sent(faces: tuple[Any, Any], method: str, origin: str | None, **request: Any) -> tuple[int, dict[str, str]]:
     """Send both faces a request from a page, see that they answer alike, and return status and headers."""
-    headers = [*request.pop("headers", []), *([("Origin", origin)] if origin is not None else [])]
+    headers = [
+        ("traceparent", TRACE),
+        *request.pop("headers", []),
+        *([("Origin", origin)] if origin is not None else []),
+    ]
     answers = [await asgi.exchange(face, method, headers=headers, **request) for face in faces]
     assert answers[0] == answers[1]
     return answers[0][0]["status"], {name.decode(): value.decode() for name, value in answers[0][0]["headers"]}
