@@ -72,7 +72,7 @@ async def test_a_preflight_tells_what_a_page_may_send(faces: Faces, function: st
 async def test_a_page_reads_whatever_is_answered(faces: Faces) -> None:
     """What was done and what was refused, and the headers that a client acts on."""
     started = faces("get_user")
-    assert {"Idempotent-Replayed", "Preference-Applied", "Retry-After", "traceparent"} == set(SHOWN)
+    assert {"Idempotent-Replayed", "Preference-Applied", "Retry-After", "WWW-Authenticate", "traceparent"} == set(SHOWN)
     for method, query, expected in (("GET", "user=Pavel", 404), ("GET", "", 400), ("PUT", "", 405), ("HEAD", "", 400)):
         status, headers = await sent(started, method, OURS, query=query)
         assert status == expected
