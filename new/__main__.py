@@ -100,7 +100,7 @@ def _answers(checkout: Checkout, words: Mapping[str, str]) -> None:
     checkout.make(f"functions/{words['name']}/main.py", "answers/main.py.txt", words)
     checkout.make(f"tests/functions/test_{words['name']}.py", "answers/test.py.txt", words)
     checkout.insert(f"schema/{words['service']}.proto", r"(?s:.*)", filled("answers/messages.proto.txt", words))
-    checkout.insert("docs/openapi.yaml", r"(?s:.*?)(?=^components:)", filled("answers/path.yaml.txt", words))
+    checkout.insert("docs/openapi.yaml", r"(?s:.*?)(?=^webhooks:)", filled("answers/path.yaml.txt", words))
     _deploy(checkout, words, ANSWERS, f"# POST {path}: what it is for.\n")
     route = "knative/components/gateway/http-route.yaml"
     _, first, *_ = re.split("^(?=    - matches:)", checkout.read(route), flags=re.MULTILINE)
