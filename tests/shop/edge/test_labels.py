@@ -34,6 +34,7 @@ LABELS = {
     "billing_handler": Label("billing", "event", takes=events_pb2.PaymentRequested, emits=events_pb2.PaymentDecided),
     "order_handler": Label("orders", "event", takes=events_pb2.PaymentDecided),
     "notify_handler": Label("notify", "event", takes=events_pb2.PaymentDecided),
+    "webhook_handler": Label("notify", "event", takes=events_pb2.PaymentDecided),
     "list_notify": Label("notify", "GET", notify_pb2.ListRequest, notify_pb2.ListResponse),
     "resend_orders": Label("orders", "tick", emits=events_pb2.PaymentRequested),
 }

@@ -56,7 +56,7 @@ def request(number: int, epoch: int = 0) -> PaymentRequested:
 
 async def deliver(to: Process, event: PaymentRequested) -> tuple[int, str]:
     """Deliver an event as KafkaSource does, and return the status and the text of the answer."""
-    lines = [f"{name}: {value}" for name, value in emit._headers(event).items()]
+    lines = [f"{name}: {value}" for name, value in emit._headers(event, None).items()]
     answer = await to.send("POST", "/", event.SerializeToString(deterministic=True), *lines)
     return answer.status, answer.text
 
