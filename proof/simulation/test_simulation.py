@@ -71,6 +71,7 @@ async def test_a_run_that_hangs_is_ended_and_told(running: Simulation) -> None:
     assert (await running.run(1)).anomaly is None
 
 
+@pytest.mark.long
 def test_a_long_simulation_that_is_ended_early_says_how_to_go_on() -> None:
     """After some of the seeds: the table of what they met, the seeds that are left, and no worker stays."""
     command = [sys.executable, "-m", "proof.simulation", "--first", "501", "--seeds", "100000"]

@@ -17,9 +17,14 @@ MENDED = [component / "references" for component in COMPONENTS if (component / "
 """Of the components whose objects name others by text, or live in another namespace."""
 
 
+_WHOLE: dict[str, list[Document]] = {}
+
+
 def whole(tmp_path: Path, **fields: Any) -> list[Document]:
-    """Build the base with all components."""
-    return built(tmp_path, [KNATIVE / "base"], components=COMPONENTS, transformers=MENDED, **fields)
+    """Build the base with all components; once for all tests with the same fields, which only read."""
+    if repr(fields) not in _WHOLE:
+        _WHOLE[repr(fields)] = built(tmp_path, [KNATIVE / "base"], components=COMPONENTS, transformers=MENDED, **fields)
+    return _WHOLE[repr(fields)]
 
 
 def references(documents: list[Document]) -> Iterator[tuple[str, str, str]]:

@@ -17,7 +17,7 @@ from local.servers.parts import PartFailedError, signalled
 from tests.local.kafka_fixtures import stored
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 async def test_a_second_start_finds_every_acknowledged_record(end: signal.Signals, tmp_path: Path) -> None:
     """Topics and records are there again, at the same address, after SIGTERM and after SIGKILL."""
     broker = Kafka(tmp_path)

@@ -173,10 +173,11 @@ async def test_every_list_goes_by_an_index_alone(browser: Browser, mongod: Mongo
 
 async def test_an_account_shows_the_sum_that_proves_it(browser: Browser) -> None:
     """And what is wrong with one that does not add up."""
-    entry = {"number": Int64(1), "basket": ObjectId(), "attempt": Int64(1), "sum": Int64(10), "paid_at": NOW}
-    deposit = {"key": "k", "sum": Int64(100), "at": NOW}
+    now = datetime.now(UTC)  # what was paid a minute ago must have been notified
+    entry = {"number": Int64(1), "basket": ObjectId(), "attempt": Int64(1), "sum": Int64(10), "paid_at": now}
+    deposit = {"key": "k", "sum": Int64(100), "at": now}
     await users().insert_one({"_id": "Ann", "balance": Int64(90), "paid_baskets": [entry], "deposits": [deposit]})
-    paid = ordered("Ann", status="paid", decided_at=NOW)
+    paid = ordered("Ann", status="paid", decided_at=now)
     await baskets().insert_one({**paid, "_id": entry["basket"]})
     words = (await browser.get("/customer", user="Ann")).words
     assert "100 deposited − 10 paid = 90; the balance is 90, as it must be." in words
