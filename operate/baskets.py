@@ -58,6 +58,17 @@ def page(databases: Databases, which: str, after: str = "") -> Page:
     return Page(shown, _after(shown[-1]) if len(baskets) > PAGE else "")
 
 
+def of_trace(databases: Databases, trace: str) -> list[Document]:
+    """Return the baskets that were ordered in a trace, in their latest attempt or an earlier one.
+
+    The trace is 32 lowercase hex digits; several baskets have it when their client sent it with each order.
+    """
+    # A pattern and no range: of an array, an index takes one end of a range alone.
+    ordered_in_it = {"$regex": f"^00-{trace}-"}
+    query = {"$or": [{"traceparent": ordered_in_it}, {"declines.traceparent": ordered_in_it}]}
+    return list(databases.collection(ORDERS, BASKETS).find(query).limit(PAGE))
+
+
 def of_customer(databases: Databases, user: str) -> list[Document]:
     """Return a customer's latest baskets."""
     return list(databases.collection(ORDERS, BASKETS).find({"user": user}).sort("number", -1).limit(PAGE))

@@ -31,6 +31,9 @@ READ_ONLY: Final = (
 )
 
 _BASKET: Final = re.compile(r"[0-9a-f]{24}")
+_TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
+"""The id of a trace, alone or in a traceparent."""
+
 _EVENT_ID: Final = re.compile(r"([0-9a-f]{24})\.\d{1,18}")
 
 _GAP_S: Final = 2.0
@@ -50,12 +53,17 @@ def home(shop: Shop, _: Query) -> Page:
 
 
 def find(shop: Shop, query: Query) -> Page | Found:
-    """Go to the basket, the event or the customer that somebody looks for."""
+    """Go to the basket, the event, the trace or the customer that somebody looks for."""
     sought = query.get("q", "").strip()
     if _BASKET.fullmatch(sought.lower()):
         return Found(link("/order", basket=sought.lower()))
     if match := _EVENT_ID.fullmatch(sought.lower()):
         return Found(link("/order", basket=match[1]))
+    if (match := _TRACE.fullmatch(sought.lower())) and (traced := baskets.of_trace(shop.databases, match[1])):
+        if len(traced) == 1:
+            return Found(link("/order", basket=traced[0]["_id"]))
+        values = {"trace": match[1], "baskets": traced, "now": shop.databases.now()}
+        return Page("trace.html", "Orders of one trace", values)
     return Found(link("/customer", user=sought)) if sought else home(shop, query)
 
 

@@ -45,6 +45,13 @@ MUTANTS = (
         '{"$gt" if latest_first else "$lt": id_}',
         _PAGES,
     ),
+    _in(
+        "baskets",
+        "a trace finds the latest attempt alone",
+        '{"declines.traceparent": ordered_in_it}',
+        '{"traceparent": ordered_in_it}',
+        _PAGES,
+    ),
     _in("console/answers", "a name is markup", "autoescape=True", "autoescape=False", _PAGES),
     _in("console/app", "another site may push", "    if not ours or", "    if", _BUTTONS),
     _in(

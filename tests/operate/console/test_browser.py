@@ -137,7 +137,7 @@ async def test_a_hung_order_is_found_explained_pushed_and_seen_to_settle_by_keyb
             await page.goto("/orders?show=undecided")
             await expect(page.get_by_role("link", name=basket)).to_be_visible()
             await picture(page, "undecided")
-            await tab_to(page, "Basket, event or customer")
+            await tab_to(page, "Basket, event, trace or customer")
             await page.keyboard.type(basket)
             await page.keyboard.press("Enter")
             sentence = page.locator("#sentence")

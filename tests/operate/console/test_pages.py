@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from bson import Int64, ObjectId
 
 from local.servers.mongodb import Mongod
-from operate.baskets import LISTS, PAGE, page
+from operate.baskets import LISTS, PAGE, of_trace, page
 from operate.console.app import PAGES
 from operate.letters import Letter
 from operate.metrics import CONTENT_TYPE
@@ -103,6 +104,33 @@ async def test_whatever_somebody_knows_of_an_order_finds_it(browser: Browser, so
     assert (answer.status, answer.headers["location"]) == (303, at)
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def traced(trace: str = TRACE, span: str = "00f067aa0ba902b7") -> str:
+    """Return a traceparent as baskets have it."""
+    return f"00-{trace}-{span}-01"
+
+
+async def test_a_trace_finds_the_order_that_it_placed(browser: Browser) -> None:
+    """By its id or as a whole, in the latest attempt or an earlier one; several are listed, and a name stays a name."""
+    declined = {"attempt": Int64(1), "sum": Int64(10), "traceparent": traced()}
+    first = ordered("Ann", declines=[declined], attempt=Int64(2), traceparent=traced("b" * 32))
+    await baskets().insert_many([first, ordered("Ann", 2, traceparent=traced("c" * 32)), ordered("Ann", 3)])
+    for sought in (TRACE, traced(), traced(TRACE.upper(), "a" * 16).upper(), f" {TRACE} ", "b" * 32):
+        answer = await browser.get("/find", q=sought)
+        assert (answer.status, answer.headers.get("location")) == (303, f"/order?basket={first['_id']}"), sought
+    again = ordered(HOSTILE, traceparent=traced(span="1" * 16))
+    await baskets().insert_one(again)
+    answer = await browser.get("/find", q=traced())
+    assert answer.status == 200
+    assert {str(first["_id"]), str(again["_id"])} <= set(answer.words.split())
+    assert HOSTILE in answer.words
+    assert "<script>alert" not in answer.body
+    for nobodys in ("d" * 32, f"{TRACE}.*", f"00-{'.' * 32}-{'0' * 16}-01"):
+        assert (await browser.get("/find", q=nobodys)).headers["location"].startswith("/customer?"), nobodys
+
+
 async def test_an_order_is_explained_with_its_story_and_its_gaps(browser: Browser) -> None:
     """The sentence, when it was ordered, and that nothing has happened since."""
     basket = ordered("Ann", _id=ObjectId.from_datetime(NOW - timedelta(hours=1)))
@@ -148,27 +176,51 @@ async def test_lists_are_read_page_by_page_and_lose_nothing(browser: Browser) ->
     assert len(page(browser.shop.databases, "paid", "garbage").baskets) == PAGE
 
 
+@contextmanager
+def profiled(mongod: Mongod) -> Iterator[list[dict[str, Any]]]:
+    """Give what MongoDB did with the baskets meanwhile; it is there at the end."""
+    seen: list[dict[str, Any]] = []
+    with pymongo.MongoClient[dict[str, Any]](mongod.uri) as client:
+        orders = client["orders"]
+        orders.command("profile", 2)
+        try:
+            yield seen
+        finally:
+            orders.command("profile", 0)
+        fields = {"planSummary": 1, "docsExamined": 1, "keysExamined": 1, "hasSortStage": 1}
+        seen += orders["system.profile"].find({"ns": "orders.baskets"}, fields)
+        orders["system.profile"].drop()
+
+
 async def test_every_list_goes_by_an_index_alone(browser: Browser, mongod: Mongod) -> None:
     """First page or later, no list reads more than it shows."""
     statuses = ("open", "ordered", "paid")
     times = [NOW - timedelta(seconds=100 + n) for n in range(400)]
     await baskets().insert_many([ordered("Ann", n, statuses[n % 3], ordered_at=times[n]) for n in range(1, 400)])
-    with pymongo.MongoClient[dict[str, Any]](mongod.uri) as client:
-        orders = client["orders"]
-        orders.command("profile", 2)
-        try:
-            for which in LISTS:
-                page(browser.shop.databases, which, page(browser.shop.databases, which).after)
-        finally:
-            orders.command("profile", 0)
-        fields = {"planSummary": 1, "docsExamined": 1, "hasSortStage": 1}
-        seen = list(orders["system.profile"].find({"ns": "orders.baskets"}, fields))
-        orders["system.profile"].drop()
+    with profiled(mongod) as seen:
+        for which in LISTS:
+            page(browser.shop.databases, which, page(browser.shop.databases, which).after)
     assert len(seen) == 2 * len(LISTS)
     for each in seen:
         assert each["planSummary"].startswith("IXSCAN { status: 1, ordered_at: 1, _id: 1 }")
         assert each["docsExamined"] <= PAGE + 2
         assert not each.get("hasSortStage")
+
+
+async def test_a_trace_is_found_by_indexes_alone(browser: Browser, mongod: Mongod) -> None:
+    """Of the latest attempts and of those before; what has no trace is in neither."""
+    for n in range(1, 200):
+        declined = {"attempt": Int64(1), "sum": Int64(10), "traceparent": traced(f"d{n:031x}")}
+        more = {"traceparent": traced(f"{n:032x}"), "declines": [declined] * 3} if n % 2 else {}
+        await baskets().insert_one(ordered("Ann", n, **more))
+    with profiled(mongod) as seen:
+        for trace, found in ((f"{7:032x}", 1), (f"d{7:031x}", 1), (f"{8:032x}", 0)):
+            assert len(of_trace(browser.shop.databases, trace)) == found
+    assert len(seen) == 3
+    for each in seen:
+        assert each["planSummary"] == "IXSCAN { traceparent: 1 }, IXSCAN { declines.traceparent: 1 }"
+        assert each["docsExamined"] <= 1
+        assert each["keysExamined"] <= 6
 
 
 async def test_an_account_shows_the_sum_that_proves_it(browser: Browser) -> None:
