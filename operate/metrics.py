@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from operate.places import CONSUMERS
-from operate.status import CAUSES, Status
+from operate.status import CAUSES, DECISIONS, Status
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -18,6 +18,7 @@ METRICS: Final[Mapping[str, str]] = {
     "shop_orders_undecided_oldest_seconds": "Age of the oldest undecided order; 0 when there is none.",
     "shop_orders_resent": "Orders undecided for so long that resend_orders asks for their payment again.",
     "shop_orders_resend_overdue": "Orders that resend_orders should have asked for long ago; counted up to 1000.",
+    "shop_decisions": f"Decisions of the last ten minutes by outcome and decline code, {DECISIONS} at most.",
     "shop_consumer_lag": "Events that a consumer group has not acknowledged.",
     "shop_consumer_lag_seconds": "Age of the oldest of them; 0 when there is none.",
     "shop_consumer_members": "Members of a consumer group; 0 when its KafkaSource is absent or not ready.",
@@ -58,6 +59,8 @@ def _samples(status: Status) -> Iterator[tuple[str, dict[str, str], float]]:
         if orders.verified is not None:
             yield "shop_verify_problems", {}, orders.verified.problems or 0
             yield "shop_verify_timestamp_seconds", {}, orders.verified.at.timestamp()
+    for (outcome, code), number in (status.decided or {}).items():
+        yield "shop_decisions", {"outcome": outcome, "code": code}, number
     if status.groups is not None or status.of("kafka_away"):
         yield "shop_kafka_up", {}, float(status.of("kafka_away") is None)
     for name, group in (status.groups or {}).items():

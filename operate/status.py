@@ -26,7 +26,22 @@ from operate.places import CONSUMERS, Places
 from operate.topics import Topics
 from operate.urls import PORTS
 from shop.messages import rfc3339
-from shop.state import BASKETS, OPEN, ORDERED, ORDERS, PAID_STATUS, SERVICES, of
+from shop.state import (
+    BASKETS,
+    DECLINED_OUTCOME,
+    INSUFFICIENT_FUNDS,
+    NOTIFICATIONS,
+    NOTIFY,
+    OPEN,
+    ORDERED,
+    ORDERS,
+    PAID_OUTCOME,
+    PAID_STATUS,
+    SERVICES,
+    UNKNOWN_USER,
+    decline_code,
+    of,
+)
 
 LONG: Final = timedelta(seconds=60)
 """An order that is undecided for longer is stuck: resend_orders asks for its payment again from then on."""
@@ -39,6 +54,12 @@ _OVERDUE: Final = timedelta(seconds=150)
 
 LETTERS: Final = 5_000
 """How many records of the dead letters are looked at, the latest: some hundred milliseconds."""
+
+RECENT: Final = timedelta(minutes=10)
+"""How far back decisions are counted."""
+
+DECISIONS: Final = 2_000
+"""How many decisions are counted, the latest: enough to tell a share, and some milliseconds."""
 
 _PROBE_S: Final = 0.8
 """How long a consumer may take to say that it is well; a frozen one would take for ever."""
@@ -131,6 +152,9 @@ class Status:
     are_all: bool = True
     """Whether these are all that wait: only the latest records are looked at."""
 
+    decided: Mapping[tuple[str, str], int] | None = None
+    """How many of the latest DECISIONS within RECENT had each outcome, with its decline code: empty for paid."""
+
     troubles: Sequence[Trouble] = ()
     """What is wrong, the deepest cause first."""
 
@@ -160,6 +184,12 @@ class Status:
             "undecided": None if orders is None else orders.undecided,
             "oldest_undecided_s": None if orders is None else round(orders.oldest_s, 1),
             "resent": None if orders is None else orders.stuck,
+            "decided": None
+            if self.decided is None
+            else [
+                {"outcome": outcome, "code": code or None, "decisions": n}
+                for (outcome, code), n in self.decided.items()
+            ],
             "groups": None
             if self.groups is None
             else {
@@ -194,14 +224,15 @@ class Watch:
     def look(self) -> Status:
         """Look at all parts at once."""
         begun = datetime.now(UTC)
-        with ThreadPoolExecutor(max_workers=4 + len(CONSUMERS)) as pool:
+        with ThreadPoolExecutor(max_workers=5 + len(CONSUMERS)) as pool:
             orders = pool.submit(_try, self._look_at_orders)
             set_up = pool.submit(_try, self._look_at_indexes)
+            told = pool.submit(_try, self._look_at_decisions)
             groups = pool.submit(_try, self._look_at_groups)
             found = pool.submit(_try, self._look_at_letters)
             asked = {name: pool.submit(_probe, self._places.functions[name].at) for name in self._probed()}
         answers = {name: answer.result() for name, answer in asked.items()}
-        mongodb, missing, kafka, dead = (each.result() for each in (orders, set_up, groups, found))
+        mongodb, missing, decisions, kafka, dead = (each.result() for each in (orders, set_up, told, groups, found))
         status = Status(
             at=begun,
             orders=mongodb.value,
@@ -209,9 +240,10 @@ class Watch:
             answers=answers,
             letters=None if dead.value is None else dead.value[0],
             are_all=dead.value is None or dead.value[1],
+            decided=decisions.value,
         )
         troubles = [
-            *_of_mongodb(mongodb.failure or missing.failure, missing.value or ()),
+            *_of_mongodb(mongodb.failure or missing.failure or decisions.failure, missing.value or ()),
             *_of_kafka(dead.failure or kafka.failure),
             *of_consumers(status),
             *of_letters(status),
@@ -242,6 +274,20 @@ class Watch:
             verified=actions.last_verification(databases),
         )
 
+    def _look_at_decisions(self) -> Counter[tuple[str, str]]:
+        """Count what customers were told lately: billing keeps of its declines the last of each customer alone."""
+        latest: list[dict[str, Any]] = [
+            {"$match": {"recorded_at": {"$gt": self._databases.now() - RECENT}}},
+            {"$sort": {"recorded_at": -1, "_id": -1}},
+            {"$limit": DECISIONS},
+            {"$group": {"_id": {"outcome": "$outcome", "reason": "$reason"}, "n": {"$sum": 1}}},
+        ]
+        counted = Counter(dict.fromkeys([(PAID_OUTCOME, ""), *((DECLINED_OUTCOME, code) for code in _USUAL)], 0))
+        for row in self._databases.collection(NOTIFY, NOTIFICATIONS).aggregate(latest):
+            outcome, reason = row["_id"]["outcome"], row["_id"]["reason"]
+            counted[outcome, decline_code(reason) if outcome == DECLINED_OUTCOME else ""] += row["n"]
+        return counted
+
     def _look_at_indexes(self) -> list[Trouble]:
         """Return what the functions would answer 503 for: they look for the same indexes."""
         troubles = []
@@ -270,6 +316,9 @@ class Watch:
         except PyMongoError:
             return None  # which of them wait is not known; that MongoDB is away is said already
 
+
+_USUAL: Final = tuple(map(decline_code, (INSUFFICIENT_FUNDS, UNKNOWN_USER)))
+"""The decline codes that are counted when there is none of them, too."""
 
 OLDEST_FIRST: Final = [("ordered_at", 1), ("_id", 1)]
 """In the order of the index `status_ordered_at`, for baskets of one status."""
@@ -368,6 +417,16 @@ def waiting(status: Status, group: Group) -> str:
         return "no event waits for it"
     events = "1 event waits" if group.lag == 1 else f"{group.lag} events wait"
     return f"{events} for it, the oldest for {status.lag_s(group):.0f} s"
+
+
+def decided(status: Status) -> str:
+    """Say how many of the latest decisions had which outcome."""
+    found = {f"{outcome} {code}".strip(): number for (outcome, code), number in (status.decided or {}).items()}
+    total = sum(found.values())
+    of_what = (
+        f"of the latest {DECISIONS}" if total == DECISIONS else f"in the last {RECENT // timedelta(minutes=1)} min"
+    )
+    return f"{', '.join(f'{name} {number}' for name, number in found.items() if number) or 'nothing'} {of_what}"
 
 
 def of_letters(status: Status) -> Iterator[Trouble]:

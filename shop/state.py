@@ -354,7 +354,7 @@ COLLECTIONS = [
             Index("resend_at_ordered", {"resend_at": 1}, only={"status": ORDERED}),
             # What operators look at: how many are in each status, and the oldest or latest of them, page by page.
             Index("status_ordered_at", {"status": 1, "ordered_at": 1, "_id": 1}, for_operators=True),
-            # Whose order a trace is: what a client is given, and a log has. The earlier attempts are those of few baskets.
+            # Whose order a trace is: a client is given it, and a log has it. Few baskets have an earlier attempt.
             Index("traceparent", {"traceparent": 1}, only={"traceparent": {"$exists": True}}, for_operators=True),
             Index(
                 "declines_traceparent",

@@ -19,7 +19,7 @@ from operate.errors import NotReachable, WrongUse
 from operate.letters import STATES, Letter
 from operate.payments import payment
 from operate.places import CONSUMERS
-from operate.status import LONG, Status, waiting
+from operate.status import LONG, Status, decided, waiting
 from operate.story import Moment
 from operate.verify import Look
 from shop.messages import to_json
@@ -286,7 +286,7 @@ def health(shop: Shop, _: Query) -> Page:
         }
         for name in CONSUMERS
     ]
-    values = {"status": status, "consumers": rows}
+    values = {"status": status, "consumers": rows, "decided": decided(status)}
     return Page("health.html", "Health", values, 200, link("/health", live=1))
 
 

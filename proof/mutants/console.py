@@ -20,6 +20,13 @@ MUTANTS = (
         "if False:",
         _STATUS,
     ),
+    _in(
+        "status",
+        "each decision is recent",
+        '{"$match": {"recorded_at": {"$gt": self._databases.now() - RECENT}}}',
+        '{"$match": {}}',
+        _STATUS,
+    ),
     _in("status", "an order may hang without a word", "    if orders.stuck:", "    if False:", _STATUS),
     _in("status", "what a consumer answers does not matter", "        if answer:", "        if False:", _STATUS),
     _in(

@@ -16,9 +16,9 @@ from operate.groups import Group
 from operate.letters import Letter
 from operate.metrics import METRICS, exposition
 from operate.running import RunningShop
-from operate.status import CAUSES, Orders, Status, Watch, of_consumers, of_letters
+from operate.status import CAUSES, Orders, Status, Watch, decided, of_consumers, of_letters
 from shop.store.client import collection
-from tests.operate.stored import baskets
+from tests.operate.stored import baskets, notifications
 from wire.event import Event
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,6 +48,14 @@ def basket(number: int, status: str, age_s: float, **more: Any) -> dict[str, Any
     return {**kept, "sum": Int64(5), "ordered_at": ordered_at, **more}
 
 
+def notification(number: int, outcome: str, reason: str, age_s: float) -> dict[str, Any]:
+    """Return what a customer was told so long ago."""
+    at = datetime.now(UTC) - timedelta(seconds=age_s)
+    id_, of = ObjectId(), {"user": f"Павел {number}", "attempt": Int64(1), "sum": Int64(5)}
+    times = {"decided_at": at, "recorded_at": at}
+    return {"_id": f"{id_}.1", "basket": id_, **of, "outcome": outcome, "reason": reason, **times}
+
+
 async def test_baskets_are_counted_and_the_oldest_order_has_its_age(opened: Databases) -> None:
     """By the clock of the database; what is younger than a minute is no trouble."""
     for number, (status, age_s) in enumerate([("open", 9), ("ordered", 20), ("ordered", 30), ("paid", 40)], 1):
@@ -58,6 +66,28 @@ async def test_baskets_are_counted_and_the_oldest_order_has_its_age(opened: Data
     assert dict(found.orders.baskets) == {"open": 1, "ordered": 2, "paid": 1}
     assert 29 < found.orders.oldest_s < 40
     assert causes(found) == []
+
+
+async def test_recent_decisions_are_counted_by_outcome_and_code(
+    opened: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is older is not, and of many the latest count; declines are no trouble."""
+    kinds = [("paid", "", 5), ("declined", "insufficient funds", 9), ("declined", "no stock", 20), ("paid", "", 700)]
+    kinds += [("declined", "insufficient funds", 30)]
+    told = [notification(n, outcome, reason, age_s) for n, (outcome, reason, age_s) in enumerate(kinds)]
+    await notifications().insert_many(told)
+    found = look(opened)
+    assert found.decided == {
+        ("paid", ""): 1,
+        ("declined", "insufficient_funds"): 2,
+        ("declined", "no_account"): 0,
+        ("declined", "other"): 1,
+    }
+    assert decided(found) == "paid 1, declined insufficient_funds 2, declined other 1 in the last 10 min"
+    assert causes(found) == []
+    monkeypatch.setattr("operate.status.DECISIONS", 2)
+    assert decided(look(opened)) == "paid 1, declined insufficient_funds 1 of the latest 2"
+    assert decided(Status(AT, decided={("paid", ""): 0})) == "nothing in the last 10 min"
 
 
 async def test_an_order_that_is_stuck_and_one_that_nobody_asks_for_are_troubles(opened: Databases) -> None:
@@ -111,18 +141,26 @@ async def test_mongodb_that_is_away_is_the_cause() -> None:
 async def test_a_look_goes_by_indexes_alone(opened: Databases, mongod: Mongod) -> None:
     """No statement of it reads a whole collection, and counting reads no document."""
     await baskets().insert_many([basket(n, ("open", "ordered", "paid")[n % 3], n) for n in range(1, 301)])
+    await notifications().insert_many([notification(n, "paid", "", n * 10) for n in range(100)])
+    looked_at = ["orders.baskets", "notify.notifications"]
     with pymongo.MongoClient[dict[str, Any]](mongod.uri) as client:
-        orders = client["orders"]
-        orders.command("profile", 2)
+        profiled = [client[name.partition(".")[0]] for name in looked_at]
+        for database in profiled:
+            database.command("profile", 2)
         try:
             look(opened)
         finally:
-            orders.command("profile", 0)
-        kept = orders["system.profile"].find({"ns": "orders.baskets"}, {"planSummary": 1, "docsExamined": 1})
-        seen = [each for each in kept if "planSummary" in each]
-        orders["system.profile"].drop()
+            for database in profiled:
+                database.command("profile", 0)
+        seen = []
+        for database in profiled:
+            kept = database["system.profile"].find({"ns": {"$in": looked_at}}, {"planSummary": 1, "docsExamined": 1})
+            seen += [each for each in kept if "planSummary" in each]
+            database["system.profile"].drop()
     plans = [(each["planSummary"], each.get("docsExamined", 0)) for each in seen]
-    assert len(plans) >= 5
+    assert len(plans) >= 6
+    (examined,) = (examined for plan, examined in plans if plan == "IXSCAN { recorded_at: -1, _id: -1 }")
+    assert examined <= 60, "what was told longer ago is not read"
     assert not [plan for plan, _ in plans if "COLLSCAN" in plan], plans
     assert all(examined == 0 for plan, examined in plans if plan.startswith("COUNT_SCAN"))
 
@@ -188,7 +226,9 @@ def full() -> Status:
     verified = actions.Action(ObjectId(), AT, "me", actions.VERIFY, "", (), "fine", 0)
     orders = Orders(AT, {"open": 1, "ordered": 2, "paid": 3}, AT - timedelta(seconds=73), 1, 0, verified)
     groups = {name: group(1, 5, 73) for name in FINE}
-    return Status(AT, orders, groups, FINE | {"order-handler": "answers 503"}, [letter(), letter('a"b\\c\nd')], True)
+    waiting = [letter(), letter('a"b\\c\nd')]
+    decisions = {("paid", ""): 40, ("declined", "no_account"): 2}
+    return Status(AT, orders, groups, FINE | {"order-handler": "answers 503"}, waiting, True, decisions)
 
 
 def test_every_metric_is_there_once_with_its_meaning() -> None:
@@ -199,6 +239,8 @@ def test_every_metric_is_there_once_with_its_meaning() -> None:
     assert [line.split()[2] for line in lines if line.startswith("# TYPE")] == list(METRICS)
     assert "shop_orders_undecided 2" in lines
     assert "shop_orders_undecided_oldest_seconds 73" in lines
+    assert 'shop_decisions{outcome="declined",code="no_account"} 2' in lines
+    assert 'shop_decisions{outcome="paid",code=""} 40' in lines
     assert 'shop_consumer_lag{group="billing-handler"} 5' in lines
     assert 'shop_consumer_up{function="order-handler"} 0' in lines
     assert 'shop_dead_letters_waiting{function="billing-handler",code="wrong_event"} 1' in lines
