@@ -14,7 +14,7 @@ from shop.doctor.identity import AUTH
 from shop.doctor.reading import Document
 from shop.doctor.shop import Shop, Topic
 from shop.messages import TOPICS
-from shop.process.settings import Auth, Settings
+from shop.process.settings import Auth, Settings, Traces
 from shop.setup.users import AUDIT, password_variable
 from shop.state import SERVICES
 from tests.support.functions import FUNCTIONS
@@ -232,6 +232,39 @@ def test_a_config_map_that_an_overlay_makes_rolls_the_functions_out(tmp_path: Pa
     (config,) = (each for each in made if each.kind == "ConfigMap")
     assert config.name != "auth"
     assert str(one(made, "Service", "get-user").content).count(f"'name': '{config.name}'") == 4
+
+
+# --- traces ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_function_may_be_told_where_spans_go(tmp_path: Path) -> None:
+    """By what it reads, and each of it is optional: whoever sets nothing sends nothing, under no common name."""
+    wanted: dict[str, tuple[str, str]] = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": ("configMapKeyRef", "endpoint"),
+        "OTEL_TRACES_SAMPLER": ("configMapKeyRef", "sampler"),
+        "OTEL_TRACES_SAMPLER_ARG": ("configMapKeyRef", "sampler-arg"),
+        "OTEL_EXPORTER_OTLP_HEADERS": ("secretKeyRef", "headers"),
+    }
+    services = Shop(component(tmp_path, "traces")).services
+    assert services
+    for service in services:
+        (container,) = service.spec["template"]["spec"]["containers"]
+        assert {each["name"]: each.get("valueFrom") for each in container["env"] if "OTEL" in each["name"]} == {
+            name: {kind: {"name": "traces", "key": key, "optional": True}} for name, (kind, key) in wanted.items()
+        }
+    given = dict(zip(wanted, ("http://collector:4318", "parentbased_traceidratio", "0.01", "a=b"), strict=True))
+    assert Traces.read(given | {"K_SERVICE": "get-user"}) == Traces("get-user", "", "parentbased_traceidratio", 0.01)
+
+
+def test_whoever_sends_spans_may_reach_their_collector(tmp_path: Path) -> None:
+    """By the label that the component gives, at the port of OTLP over HTTP, which the example has."""
+    policy = one(component(tmp_path, "network-policies"), "NetworkPolicy", "traces-egress").spec
+    for service in Shop(component(tmp_path, "traces")).services:
+        labels = service.spec["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    ((port,),) = (rule["ports"] for rule in policy["egress"])
+    example = (KNATIVE / "components" / "traces" / "kustomization.yaml").read_text()
+    assert f"http://otel-collector.monitoring.svc:{port['port']}\n" in example
 
 
 # --- keda and oidc ---------------------------------------------------------------------------------------------------

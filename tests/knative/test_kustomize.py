@@ -159,6 +159,7 @@ SECRETS = (
     "kafka",
     "kafka-admin",
     "webhooks",
+    "traces",
 )
 
 
