@@ -20,6 +20,7 @@ from tests.functions.conftest import Client
 from tests.support.asgi import call
 from tests.support.collector import attributes, collecting
 from tests.support.processes import shop_serve
+from tests.support.sink import HANG, Sink
 
 ROOT = Path(__file__).parents[2]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -275,3 +276,19 @@ async def test_a_collector_that_is_away_delays_nothing(mongod: Mongod, shop: Non
             assert (await create_user.send("POST", "/CreateUser", b'{"user": "Pavel"}')).status == 200
         create_user.terminate()
         await asyncio.wait_for(create_user.process.wait(), 15)
+
+
+async def test_a_collector_that_hangs_delays_nothing(mongod: Mongod, shop: None) -> None:
+    """It has taken the first spans and never answers: requests do not wait for it, nor does the end."""
+    async with Sink(answers=[HANG] * 1000) as hanging:
+        told = {"OTEL_EXPORTER_OTLP_ENDPOINT": hanging.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        async with shop_serve("create_user", MONGODB_URI=mongod.uri, **told) as create_user:
+            assert (await create_user.send("POST", "/CreateUser", b'{"user": "Pavel"}')).status == 200
+            async with asyncio.timeout(20):
+                while not hanging.received:  # noqa: ASYNC110 - another process sends
+                    await asyncio.sleep(0.02)
+            async with asyncio.timeout(8):  # OpenTelemetry waits for 10 s
+                for _ in range(10):
+                    assert (await create_user.send("POST", "/CreateUser", b'{"user": "Pavel"}')).status == 200
+            create_user.terminate()
+            await asyncio.wait_for(create_user.process.wait(), 15)

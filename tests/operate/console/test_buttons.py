@@ -1,13 +1,16 @@
 """The buttons: whoever may not push cannot, a form of somebody else does nothing, what was done is recorded."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from bson import Int64, ObjectId
 
+from local.servers.mongodb import Mongod
 from operate import actions
 from operate.letters import Letter
 from operate.places import Address
@@ -18,7 +21,8 @@ from tests.operate.console.conftest import Browser, Handed
 from tests.operate.console.test_pages import letter, ordered
 from tests.operate.stored import baskets, users
 from tests.support.issuer import Issuer, token
-from tests.support.sink import Received, Sink
+from tests.support.processes import shop_serve
+from tests.support.sink import HANG, Received, Sink
 from tests.support.stack_fixtures import eventually
 
 WHY = {"why": "the customer waits"}
@@ -78,6 +82,33 @@ async def test_an_order_is_asked_for_again_once_and_it_is_recorded(pushing: Brow
     assert action.outcome == f"PaymentRequested {basket['_id']}.1 was sent"
     words = (await pushing.get("/order", basket=basket["_id"])).words
     assert "anybody on this machine: ask for payment again (the customer waits): PaymentRequested" in words
+
+
+async def test_a_console_that_is_killed_in_the_middle_of_a_push_has_recorded_it(
+    pushing: Browser, sink: Sink, mongod: Mongod
+) -> None:
+    """Who pushed is known, and that nobody knows how it ended; that form is spent, another one sends the same again."""
+    basket = ordered("Павел")
+    await baskets().insert_one(basket)
+    form, again = [await asked(pushing, "/ask", basket=basket["_id"]) for _ in range(2)]
+    sink.answers = [HANG]
+    at = {"MONGODB_URI": mongod.uri, "SINK_URL": sink.url.replace("payments", "{name}"), "CONSOLE_PUSH": "anybody"}
+    async with shop_serve("console", **at) as console:
+        headers = ("Host: 127.0.0.1", "Sec-Fetch-Site: same-origin")
+        push = asyncio.create_task(console.send("POST", "/ask", urlencode(form).encode(), *headers))
+        await eventually(lambda: asyncio.sleep(0, bool(posted(sink))))
+        console.process.kill()
+        await asyncio.gather(push, return_exceptions=True)
+    (event,) = posted(sink)
+    (action,) = actions.of(pushing.shop.databases, str(basket["_id"]))
+    assert (action.why, action.outcome) == (WHY["why"], "")
+    words = (await pushing.get("/order", basket=basket["_id"])).words
+    assert "(the customer waits): how it ended is not known" in words
+    assert (await pushing.push("/ask", form)).status == 303
+    assert posted(sink) == [event]
+    assert (await pushing.push("/ask", again)).status == 303
+    _, repeated = posted(sink)
+    assert (repeated.header("ce-id"), repeated.body) == (event.header("ce-id"), event.body)
 
 
 @pytest.mark.parametrize("status", ["open", "paid"])
