@@ -51,6 +51,6 @@ MUTANTS = (
         _RECEIVER,
     ),
     _in("emission/receiver", "IPv4 inside of IPv6 is public", "if within is not None:", "if False:", _RECEIVER),
-    _in("emission/receiver", "an interim answer is the answer", ">= 200:", ">= 100:", _RECEIVER),
+    _in("emission/receiver", "an interim answer of a receiver counts", ">= 200:", ">= 100:", _RECEIVER),
     _in("emission/receiver", "a receiver outlasts the function", "TIMEOUT_S = 8.0", "TIMEOUT_S = 12.0", _TOLD),
 )
