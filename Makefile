@@ -32,6 +32,11 @@ KAFKA := $(BIN)/python -m local.servers.kafka_program
 # $(call option,seeds,SEEDS): --seeds='5' for SEEDS=5, nothing when there is none. What it may be, the program says.
 option = $(if $($(2)),--$(1)='$($(2))')
 
+# What stands on a command line everybody on this machine can read.
+ifeq ($(origin KAFKA_SASL_PASSWORD),command line)
+$(error KAFKA_SASL_PASSWORD stands on the command line, for all to see: export it instead)
+endif
+
 export PORT
 
 .DEFAULT_GOAL := help
@@ -50,6 +55,11 @@ help: ## List these targets, and the settings of make run
 #: SINK_PORT=18081            port of the KafkaSinks
 #: MONGODB_URI=               replica set to set up and use instead of a local mongod, if USE_MONGODB_URI=1 says so
 #: KAFKA_BOOTSTRAP_SERVERS=   Kafka to use instead of a local one, if USE_KAFKA_BOOTSTRAP_SERVERS=1 says so
+#: KAFKA_SECURITY_PROTOCOL=   how that Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
+#: KAFKA_SASL_MECHANISM=      how it asks who we are: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+#: KAFKA_SASL_USERNAME=       who we are there
+#: KAFKA_SASL_PASSWORD=       our password there; from the environment alone
+#: KAFKA_SSL_CA=              file of the certificate that vouches for it, if the system does not
 #: AUTH_JWKS_URL=             keys of an issuer: functions then demand tokens; also AUTH_ISSUER and AUTH_AUDIENCE
 #: AUTH_ISSUER=               what `iss` of a token must be
 #: AUTH_AUDIENCE=             what must be in `aud` of a token

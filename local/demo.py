@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from local.settings import Settings, SettingsError
 from local.stack import Stack
 from wire.delivery import DeliverySpec, Sender, UndeliveredError
 from wire.event import parse
+from wire.login import LoginError, login
 from wire.record import Record
 
 _SETTLED_WITHIN_S: Final = 30  # usually a tenth of a second; a first consumer group takes longer to form
@@ -44,6 +45,7 @@ class Shop:
     url: str
     payments_url: str
     kafka_bootstrap_servers: str
+    kafka_login: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     async def ends(self, topic: str) -> dict[int, int]:
         """Return the offset behind the last record of each partition."""
@@ -73,8 +75,8 @@ class Shop:
 
     @contextlib.contextmanager
     def _consumer(self) -> Iterator[Consumer]:
-        servers = {"bootstrap.servers": self.kafka_bootstrap_servers, "group.id": "demo", "enable.auto.commit": False}
-        consumer = Consumer(servers)
+        servers = {"bootstrap.servers": self.kafka_bootstrap_servers, **self.kafka_login}
+        consumer = Consumer({**servers, "group.id": "demo", "enable.auto.commit": False})
         try:
             yield consumer
         finally:
@@ -271,7 +273,8 @@ async def _answering(home: Path, http: aiohttp.ClientSession, timeout_s: float) 
                 with contextlib.suppress(aiohttp.ClientError):
                     async with http.get(f"{told.get('url')}/List") as response:
                         if response.status == 200:
-                            return Shop(told["url"], told["sinks"]["payments"], told["kafka_bootstrap_servers"])
+                            servers = told["kafka_bootstrap_servers"]
+                            return Shop(told["url"], told["sinks"]["payments"], servers, login(os.environ))
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise SettingsError(
@@ -291,7 +294,7 @@ def main() -> None:
     demos: list[Demo] = []
     try:
         run(_main(demos), _say)
-    except (AssertionError, SettingsError, ManifestError, PartFailedError) as failure:
+    except (AssertionError, LoginError, SettingsError, ManifestError, PartFailedError) as failure:
         sys.exit(f"{failure}")
     except (aiohttp.ClientError, KafkaException, UndeliveredError, TimeoutError) as failure:
         sys.exit(f"the stack no longer answers: {failure or type(failure).__name__}")

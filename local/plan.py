@@ -91,7 +91,7 @@ class Plan:
         values = {name: value if isinstance(value, str) else self.mongodb_uri for name, value in service.env.items()}
         if not _TOLD.isdisjoint(values):
             values = {name: value for name, value in values.items() if name not in _TOLD}
-            values["LOCAL_DIR"] = str(self.folder)
+            values |= {"LOCAL_DIR": str(self.folder), **self.settings.kafka_login}
         bound = [self.address(each.sink) for each in self.manifests.bindings if each.subject.name == service.name]
         return {
             "HOST": "127.0.0.1",  # a container listens everywhere; a laptop should not

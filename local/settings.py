@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from wire.address import hosts
+from wire.login import PASSWORD, LoginError, checked
 
 ROOT: Final = Path(__file__).parent.parent
 """The folder of the project: functions run from here."""
@@ -37,6 +38,8 @@ class Settings:
     """A MongoDB replica set to use instead of starting one."""
     kafka_bootstrap_servers: str | None = None
     """A Kafka to use instead of starting one."""
+    kafka_login: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """How to log in to that Kafka, by the variables of `wire.login`, the password among them."""
     sink_tokens: Path | None = None
     """The file of the tokens that the KafkaSinks demand, if they demand any; see `local/stand_ins/kafka_sink.py`."""
     databases: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +90,16 @@ class Settings:
         if auth and not auth.keys() >= _AUTH - {_ROLES}:
             missing = ", ".join(sorted(_AUTH - {_ROLES} - auth.keys()))
             faults.append(f"{', '.join(auth)}, but not {missing}: tokens are demanded by all of them, or not at all")
+        kafka_login: Mapping[str, str] = {}
+        try:
+            kafka_login = checked(environment)
+        except LoginError as error:
+            faults += error.faults
+        if kafka_login and not environment.get("KAFKA_BOOTSTRAP_SERVERS"):
+            faults.append(
+                f"{', '.join(kafka_login)}, but not KAFKA_BOOTSTRAP_SERVERS: the Kafka started here asks nobody. "
+                "Name the one that does, or unset them"
+            )
         settings = cls(
             port=port("PORT", cls.port),
             folder=folder(environment),
@@ -95,6 +108,7 @@ class Settings:
             sink_port=port("SINK_PORT", cls.sink_port),
             mongodb_uri=elsewhere("MONGODB_URI"),
             kafka_bootstrap_servers=elsewhere("KAFKA_BOOTSTRAP_SERVERS"),
+            kafka_login=kafka_login,
             echo_logs=environment.get("LOG") == "1",
             auth=auth,
             traces=environment.get("TRACES") == "1",
@@ -132,6 +146,8 @@ class Settings:
             if value is not None:
                 secret = "@" in value  # a password is for no terminal and no log
                 words += [f'{name}="${name}"' if secret else f"{name}={shlex.quote(value)}", f"USE_{name}=1"]
+        for name, value in self.kafka_login.items():
+            words.append(f'{name}="${name}"' if name == PASSWORD else f"{name}={shlex.quote(value)}")
         words += [f"{name}={shlex.quote(value)}" for name, value in self.auth.items()]
         switches = [*(["LOG=1"] if self.echo_logs else []), *(["TRACES=1"] if self.traces else [])]
         return " ".join([*words, *switches, "make run"])

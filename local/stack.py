@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from local.servers.parts import Keeper, Part, Server, failed, signalled, spawn
 from local.settings import Settings, SettingsError
 from local.stand_ins.ping_source import PingTimer
 from wire.address import hosts
+from wire.login import PROPERTIES, login
 
 _SETUP_TIMEOUT_S: Final = 60  # under a second, unless MONGODB_URI names a replica set without a primary
 _STARTING_AT_ONCE: Final = 3  # functions; more of them would only take turns on a small machine
@@ -194,7 +196,7 @@ class Stack:
             servers = self.kafka_bootstrap_servers
             self._report(f"{KAFKA:<16} not started: {servers} is used, as KAFKA_BOOTSTRAP_SERVERS says")
         partitions = {topic.name: topic.partitions for topic in self.manifests.topics}
-        await create_topics(self.kafka_bootstrap_servers, partitions)
+        await create_topics(self.kafka_bootstrap_servers, partitions, login=login(self._plan.settings.kafka_login))
         await asyncio.wait([functions])
         await self._keepers[KAFKA_SOURCE].start()
 
@@ -289,8 +291,15 @@ def _parts(plan: Plan) -> dict[str, Part]:
 
 
 def _module(plan: Plan, part: str, module: str, config: Mapping[str, Any]) -> Server:
-    """Return a process of ours that is told everything in a file, and says when it is ready."""
+    """Return a process of ours that is told everything in a file but for a login, and says when it is ready.
+
+    Whoever can read the folder does not see the password. A login to another Kafka than the stack's is for nobody here.
+    """
     file = plan.folder / f"{part}.json"
+    others = {name: value for name, value in os.environ.items() if name not in PROPERTIES}
     return Server(
-        [sys.executable, "-m", module, file], plan.log_file(part), config=(file, json.dumps(config, indent=2))
+        [sys.executable, "-m", module, file],
+        plan.log_file(part),
+        environment={**others, **plan.settings.kafka_login},
+        config=(file, json.dumps(config, indent=2)),
     )

@@ -1,19 +1,21 @@
 """Know how far each consumer group is: who is in it, how much waits, and since when."""
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from operate.errors import NotReachable, WrongUse
-from operate.topics import NoTopic, Topics
+from operate.topics import NoTopic, Topics, failure
 
 _SILENT: Final = logging.getLogger("operate.librdkafka")
 _NEVER_COMMITTED: Final = -1001
+_SAID: Final = 50  # of what the library says while nobody looks
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Groups:
         """Open a client; nothing is asked yet. Raises WrongUse for a configuration that cannot be used."""
         self._topics = topics
         self._timeout_s = timeout_s
+        self._said: deque[KafkaError] = deque(maxlen=_SAID)
+        config: dict[str, Any] = {"socket.timeout.ms": int(timeout_s * 1000), "error_cb": self._said.append}
         try:
-            self._admin = AdminClient({**kafka, "socket.timeout.ms": int(timeout_s * 1000)}, logger=_SILENT)
+            self._admin = AdminClient({**kafka, **config}, logger=_SILENT)
         except (KafkaException, TypeError, ValueError) as error:
             raise WrongUse(f"the configuration for Kafka cannot be used: {error}") from error
 
@@ -47,12 +51,14 @@ class Groups:
 
         Whether a group's lag is old is asked of the records themselves, one for each partition that has any left.
         """
+        self._said.clear()  # of an outage that is over
         try:
             members = self._members(list(groups))
             ends = self._ends(groups.values())
             left = {group: self._left(group, topic, ends) for group, topic in groups.items()}
         except KafkaException as error:
-            raise NotReachable(f"Kafka does not answer: {error.args[0].str() if error.args else error}") from error
+            self._admin.poll(0)  # what the library has to say waits there
+            raise NotReachable(failure(error, self._said)) from error
         found = {}
         for group, starts in left.items():
             lag = sum(ends[place.topic, place.partition][1] - place.offset for place in starts)

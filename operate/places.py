@@ -6,7 +6,7 @@ listens on a well-known port may be somebody else's.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from shop.messages import TOPICS
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 from shop.state import SERVICES
 from wire.address import hosts
+from wire.login import LoginError, login
 
 
 class Consumer(NamedTuple):
@@ -68,8 +69,8 @@ class Places:
     brokers: Address | None
     """Kafka's bootstrap servers."""
 
-    kafka_config: Mapping[str, str]
-    """What else librdkafka is to know."""
+    kafka_config: Mapping[str, str] = field(repr=False)
+    """What else librdkafka is to know: who we are, and the password."""
 
     sinks: Mapping[str, Address]
     """The URLs of the KafkaSinks by name."""
@@ -161,7 +162,7 @@ def find(
         environment: what says the rest.
         mongodb_uri: the MongoDB of all services whose own variable is not set.
         kafka: bootstrap servers.
-        kafka_config: a file of properties.
+        kafka_config: a file of properties, which come before the variables of wire.login.
         sink_url: a template.
         function_url: a template.
 
@@ -201,7 +202,7 @@ def find(
         mongodb=_known({service: own or of_all for service, own in mongodb.items()}),
         names=_known(of_each("DATABASE")),
         brokers=_checked_brokers(brokers),
-        kafka_config=properties,
+        kafka_config={**_login(environment), **properties},
         sinks=_each(said("--sink-url", "SINK_URL", sink_url), (*TOPICS.values(), DEAD_LETTERS))
         or _at(addresses.get("sinks"), in_stack),
         functions=_each(said("--function-url", "FUNCTION_URL", function_url), KNOWN)
@@ -230,6 +231,14 @@ def _each(template: Address | None, names: Iterable[str]) -> dict[str, Address]:
         raise WrongUse(f"{template.by} {template.at!r} must be a template with {{name}} in it")
     urls = {name: template.at.replace("{name}", name) for name in names}
     return {name: Address(checked(url, template.by), template.by) for name, url in urls.items()}
+
+
+def _login(environment: Mapping[str, str]) -> dict[str, str]:
+    """Read how to log in to Kafka. Raises WrongUse for half of it, or for what is not known."""
+    try:
+        return login(environment)
+    except LoginError as error:
+        raise WrongUse(str(error)) from error
 
 
 def _properties(config: Address) -> dict[str, str]:

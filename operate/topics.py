@@ -115,7 +115,7 @@ class Topics:
             yield consumer
         except KafkaException as error:
             consumer.poll(0)  # what the library has to say waits there
-            raise NotReachable(_failure(error, said)) from error
+            raise NotReachable(failure(error, said)) from error
         finally:
             consumer.close()
 
@@ -143,12 +143,12 @@ def _next(message: Message, left: dict[tuple[str, int], int]) -> Iterator[Messag
         del left[place]
 
 
-def _failure(failure: KafkaException, said: Sequence[KafkaError]) -> str:
+def failure(error: KafkaException, said: Sequence[KafkaError]) -> str:
     """Say why Kafka cannot be asked: a refusal before a connection that failed, and what failed last."""
-    refusals = [error for error in said if error.code() not in _AWAY]
-    reasons = refusals or [error for error in said if error.code() != KafkaError._ALL_BROKERS_DOWN]
+    refusals = [each for each in said if each.code() not in _AWAY]
+    reasons = refusals or [each for each in said if each.code() != KafkaError._ALL_BROKERS_DOWN]
     verb = "refuses" if refusals else "does not answer"
-    return f"Kafka {verb}: {_NOISE.sub('', reasons[-1].str()) if reasons else _text(failure)}"
+    return f"Kafka {verb}: {_NOISE.sub('', reasons[-1].str()) if reasons else _text(error)}"
 
 
 def _text(error: Exception) -> str:

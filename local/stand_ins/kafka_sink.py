@@ -16,6 +16,7 @@ event may still be stored. It prints one line when it listens; SIGTERM and SIGIN
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -31,6 +32,7 @@ from local.stand_ins.librdkafka import OutageLog
 from wire import event as cloudevents
 from wire import http as http1
 from wire.event import Event, NotAnEventError
+from wire.login import login
 
 _log = logging.getLogger("kafka_sink")
 
@@ -67,7 +69,8 @@ class _Publisher:
     def __init__(self, bootstrap_servers: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._outage = OutageLog(_log, "sink=all")
-        self._producer = Producer({**_PRODUCER, "bootstrap.servers": bootstrap_servers, **self._outage.settings})
+        servers = {"bootstrap.servers": bootstrap_servers, **login(os.environ)}
+        self._producer = Producer({**_PRODUCER, **servers, **self._outage.settings})
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-acknowledgements", daemon=True)
         self._thread.start()

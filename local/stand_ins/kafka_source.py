@@ -41,6 +41,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from local.stand_ins.librdkafka import OutageLog
 from wire.delivery import DeliverySpec, Sender, StuckError, UndeliveredError, dead_letter
 from wire.event import Event, NotAnEventError
+from wire.login import login
 from wire.record import Place, Record
 
 _log = logging.getLogger("kafka_source")
@@ -112,7 +113,7 @@ class Source:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
         self._outage = OutageLog(_log, f"source={self.name}")
-        group = {"bootstrap.servers": bootstrap_servers, "group.id": config["consumer_group"]}
+        group = {"bootstrap.servers": bootstrap_servers, **login(os.environ), "group.id": config["consumer_group"]}
         self._consumer = Consumer({**_CONSUMER, **group, **self._outage.settings, "on_commit": self._on_commit})
         self._progress: dict[Place, Progress] = {}
         self._queues: dict[Place, deque[Queued]] = {}  # of ordered partitions, the record in progress in front

@@ -20,6 +20,7 @@ from shop.state import SERVICES
 from tests.support.functions import FUNCTIONS
 from tests.support.kustomize import COMPONENTS, OVERLAYS, alone, built, one, overlay
 from tests.support.manifests import KNATIVE, ROOT
+from wire.login import CA, MECHANISM, PASSWORD, PROPERTIES, PROTOCOL, USERNAME
 
 Size = tuple[int | None, int | None, dict[str, str]]
 
@@ -144,6 +145,25 @@ def test_every_source_and_sink_logs_in_from_one_secret(tmp_path: Path) -> None:
     }
     for source in Shop(documents).sources:
         assert source.spec["net"] == said
+
+
+def test_the_console_logs_in_from_the_same_secret(tmp_path: Path) -> None:
+    """By all the variables that there are, each from its key; the certificate is a file, and that alone."""
+    listed = [KNATIVE / "components" / name for name in ("console", "kafka-sasl-tls")]
+    spec = one(built(tmp_path, [KNATIVE / "base"], components=listed), "Service", "console").spec["template"]["spec"]
+    (container,) = spec["containers"]
+    told = {each["name"]: each for each in container["env"] if each["name"] in PROPERTIES}
+    (mount,), (volume,) = container["volumeMounts"], spec["volumes"]
+    assert told.pop(CA)["value"] == f"{mount['mountPath']}/ca.crt"
+    assert {name: each["valueFrom"] for name, each in told.items()} == {
+        PROTOCOL: key("protocol"),
+        MECHANISM: key("sasl.mechanism"),
+        USERNAME: key("user"),
+        PASSWORD: key("password"),
+    }
+    assert told.keys() | {CA} == PROPERTIES.keys()
+    assert volume["secret"] == {"secretName": "kafka", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert mount["name"] == volume["name"]
 
 
 SASL = {"type": "sasl.mechanism", "user": "user", "password": "password"}

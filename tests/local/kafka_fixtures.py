@@ -7,10 +7,12 @@ is one per session, hence one per worker under pytest-xdist.
 import asyncio
 import functools
 import json
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import pytest
@@ -20,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from local.servers.child import die_with_parent
 from local.servers.kafka import Kafka, client
 from local.stand_ins.librdkafka import SILENT
+from wire.login import PROPERTIES
 
 READY_TIMEOUT_S = 60
 
@@ -36,7 +39,10 @@ async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kafka
 class StandIn:
     """`python -m local.<module>` with a configuration, from its ready line to its end; `log` holds its lines."""
 
-    def __init__(self, module: str, config: dict[str, Any], folder: Path) -> None:
+    def __init__(
+        self, module: str, config: dict[str, Any], folder: Path, login: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._environment = {name: value for name, value in os.environ.items() if name not in PROPERTIES} | login
         self.log = folder / f"{module}.log"
         self._module = module
         self._config = folder / f"{module}.json"
@@ -54,6 +60,7 @@ class StandIn:
                 str(self._config),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                env=self._environment,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )

@@ -77,6 +77,14 @@ def test_a_python_without_venv_is_named_with_the_command_that_installs_it(tmp_pa
     assert not (tmp_path / ".venv").exists()
 
 
+def test_a_password_on_the_command_line_is_refused() -> None:
+    """Whoever lists processes would read it; in the environment it is fine."""
+    refused = make(ROOT, "help", "KAFKA_SASL_PASSWORD=secret")
+    assert refused.returncode == 2
+    assert "export it instead" in refused.stderr
+    assert "secret" not in refused.stdout + refused.stderr
+
+
 class Read(Mapping[str, str]):
     """An environment without variables that knows which of them were asked for."""
 

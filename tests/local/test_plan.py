@@ -8,6 +8,7 @@ from local import manifests
 from local.manifests import Ref
 from local.plan import Plan
 from local.settings import Settings
+from wire.login import PASSWORD
 
 PORTS = {"PORT": 80, "SINK_PORT": 81, "MONGODB_PORT": 82, "KAFKA_PORT": 83}
 
@@ -45,6 +46,17 @@ def test_an_operators_tool_is_told_of_the_folder_of_the_stack() -> None:
     assert told["BILLING_MONGODB_URI"] == operated.mongodb_uri
     assert not {"KAFKA_BOOTSTRAP_SERVERS", "SINK_URL", "FUNCTION_URL"} & told.keys()
     assert "console" not in {service.name for service in manifests.read(Settings.manifests).services}
+
+
+def test_a_login_to_kafka_is_for_an_operators_tool_and_no_function_and_no_file() -> None:
+    """The files of the stand-ins lie in the folder of the stack, where others may read."""
+    read = manifests.read(Settings.manifests / "operated")
+    ports = {service.name: 1000 + number for number, service in enumerate(read.services)}
+    settings = Settings(kafka_bootstrap_servers="k:9092", kafka_login={PASSWORD: "secret"})
+    plan = Plan(settings, read, {"PORT": 80, "SINK_PORT": 81, "MONGODB_PORT": 82}, ports, {})
+    told = {service.name: plan.environment(service) for service in read.services}
+    assert {name for name, variables in told.items() if variables.get(PASSWORD) == "secret"} == {"console"}
+    assert "secret" not in repr((plan.addresses(), plan.kafka_sink(), plan.kafka_source()))
 
 
 def test_the_stand_ins_are_told_addresses_in_place_of_references(plan: Plan) -> None:

@@ -12,6 +12,7 @@ from local.ports import FREE_PORTS, Ports
 from local.servers import envoy
 from local.servers.mongodb import binary
 from local.settings import Settings, SettingsError
+from wire.login import CA, MECHANISM, PASSWORD, PROTOCOL, USERNAME
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -44,6 +45,31 @@ def test_half_of_what_demands_tokens_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"but not {name}: "):
         Settings.from_environment({other: value for other, value in AUTH.items() if other != name})
     assert len(Settings.from_environment({**AUTH, "AUTH_ROLES_CLAIM": ""}).auth) == 3
+
+
+LOGIN = {PROTOCOL: "SASL_SSL", MECHANISM: "PLAIN", USERNAME: "shop", PASSWORD: "secret", CA: __file__}
+ELSEWHERE = {"KAFKA_BOOTSTRAP_SERVERS": "k:9092", "USE_KAFKA_BOOTSTRAP_SERVERS": "1"}
+
+
+def test_a_login_to_kafka_is_read_and_its_password_shown_to_nobody() -> None:
+    """Not by the command line that is offered, and not by the settings themselves."""
+    settings = Settings.from_environment({**ELSEWHERE, **LOGIN})
+    assert settings.kafka_login == LOGIN
+    assert "secret" not in repr(settings)
+    assert settings.command({}) == (
+        "KAFKA_BOOTSTRAP_SERVERS=k:9092 USE_KAFKA_BOOTSTRAP_SERVERS=1 KAFKA_SECURITY_PROTOCOL=SASL_SSL "
+        'KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=shop KAFKA_SASL_PASSWORD="$KAFKA_SASL_PASSWORD" '
+        f"KAFKA_SSL_CA={__file__} make run"
+    )
+
+
+def test_a_login_to_no_kafka_or_half_of_one_is_refused() -> None:
+    """The Kafka that is started here would hang up on whoever logs in."""
+    with pytest.raises(SettingsError, match="but not KAFKA_BOOTSTRAP_SERVERS: the Kafka started here asks nobody"):
+        Settings.from_environment(LOGIN)
+    with pytest.raises(SettingsError, match=f"SASL_SSL, but not {PASSWORD}: ") as refused:
+        Settings.from_environment({**ELSEWHERE, **LOGIN, PASSWORD: "", "PORT": "http"})
+    assert "PORT=http" in str(refused.value)
 
 
 def test_a_command_shows_whose_tokens_are_taken() -> None:

@@ -18,6 +18,7 @@ from tests.operate.command import Orders, hasty
 from tests.support.kustomize import COMPONENTS
 from tests.support.manifests import documents, documents_in
 from tests.support.stack_fixtures import free
+from wire.login import MECHANISM, PASSWORD, PROTOCOL, USERNAME
 
 
 @contextmanager
@@ -85,6 +86,23 @@ def test_a_cluster_is_named_by_templates_and_a_file(tmp_path: Path) -> None:
     assert places.consumer_at("http://order-handler.shop.svc/") == "order-handler"
     assert places.consumer_at("http://notify-handler.shop.svc.cluster.local") == "notify-handler"
     assert places.consumer_at("http://somebody.else") is None
+
+
+LOGIN = {PROTOCOL: "SASL_SSL", MECHANISM: "PLAIN", USERNAME: "ann", PASSWORD: "secret"}
+
+
+def test_a_login_to_kafka_may_stand_in_the_environment(tmp_path: Path) -> None:
+    """A file comes first, line by line; half of a login is wrong use, and nobody is shown the password."""
+    places = in_folder(tmp_path, KAFKA_BOOTSTRAP_SERVERS="k:9093", **LOGIN)
+    said = {"bootstrap.servers": "k:9093", "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
+    assert places.kafka == {**said, "sasl.username": "ann", "sasl.password": "secret"}
+    assert "secret" not in repr(places) + str(places)
+    (tmp_path / "kafka.properties").write_text("sasl.username=bob\n")
+    config = str(tmp_path / "kafka.properties")
+    filed = in_folder(tmp_path, KAFKA_BOOTSTRAP_SERVERS="k:9093", KAFKA_CONFIG=config, **LOGIN)
+    assert filed.kafka == {**said, "sasl.username": "bob", "sasl.password": "secret"}
+    with pytest.raises(WrongUse, match=f"SASL_SSL, but not {PASSWORD}: "):
+        in_folder(tmp_path, **{**LOGIN, PASSWORD: ""})
 
 
 def test_the_consumers_are_those_of_the_manifests() -> None:

@@ -1,5 +1,7 @@
 """Run tests on a MongoDB and a Kafka of one's own: `make test MONGODB_URI=... KAFKA_BOOTSTRAP_SERVERS=...`.
 
+A Kafka that asks who somebody is: by the variables of `wire.login`, as in `make run`.
+
 Databases, topics and groups have names of this run, and are removed at its end; nothing else is touched. A test that
 needs a server for itself, to end it, to freeze it or to make it fail, is skipped and says so. A server that holds
 the shop's own databases or topics is refused, unless OWN_SERVERS_IN_USE=1 says that this is known.
@@ -9,12 +11,13 @@ import asyncio
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import pymongo
 import pytest
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from pymongo.errors import PyMongoError
 
 from local.manifests import Patch, read
@@ -22,6 +25,7 @@ from local.servers.kafka import Kafka, client
 from local.servers.mongodb import Mongod
 from local.settings import Settings
 from shop.state import SERVICES
+from wire.login import checked, login
 
 MONGODB, KAFKA = "OWN_MONGODB_URI", "OWN_KAFKA_BOOTSTRAP_SERVERS"
 _IN_USE = "OWN_SERVERS_IN_USE"
@@ -36,12 +40,14 @@ class OwnServers:
     mongodb_uri: str | None
     kafka_bootstrap_servers: str | None
     run: str
+    kafka_login: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, environment: Mapping[str, str], worker: str = "") -> "OwnServers":
         """Read them; with pytest-xdist each worker has names of its own."""
         run = f"tests-{environment.get(_RUN, '')}{worker}"
-        return cls(environment.get(MONGODB) or None, environment.get(KAFKA) or None, run)
+        kafka = environment.get(KAFKA) or None
+        return cls(environment.get(MONGODB) or None, kafka, run, checked(environment) if kafka else {})
 
     def __bool__(self) -> bool:
         return bool(self.mongodb_uri or self.kafka_bootstrap_servers)
@@ -62,6 +68,7 @@ class OwnServers:
             settings,
             mongodb_uri=self.mongodb_uri,
             kafka_bootstrap_servers=self.kafka_bootstrap_servers,
+            kafka_login=self.kafka_login,
             databases=self.databases,
         )
 
@@ -92,7 +99,7 @@ class OwnServers:
                 said.append(f"MongoDB {mongodb.server_info()['version']}")
                 taken |= set(SERVICES) & set(mongodb.list_database_names())
         if self.kafka_bootstrap_servers is not None:
-            names = set(client(self.kafka_bootstrap_servers).list_topics(timeout=_ANSWERS_WITHIN_S).topics)
+            names = set(self._kafka().list_topics(timeout=_ANSWERS_WITHIN_S).topics)
             said.append("Kafka")
             taken |= {topic.name for topic in read(Settings.manifests).topics} & names
         if taken and os.environ.get(_IN_USE) != "1":
@@ -109,7 +116,7 @@ class OwnServers:
                 for name in set(self.names.values()) & set(mongodb.list_database_names()):
                     mongodb.drop_database(name)
         if self.kafka_bootstrap_servers is not None:
-            admin = client(self.kafka_bootstrap_servers)
+            admin = self._kafka()
             groups = [each.group_id for each in admin.list_consumer_groups().result().valid]
             for removed in (
                 *_futures(admin.delete_consumer_groups, [each for each in groups if each.startswith(f"{self.run}-")]),
@@ -119,6 +126,9 @@ class OwnServers:
                 ),
             ):
                 removed.result()
+
+    def _kafka(self) -> AdminClient:
+        return client(self.kafka_bootstrap_servers or "", login(self.kafka_login))
 
     def _mongodb(self) -> pymongo.MongoClient[dict[str, Any]]:
         return pymongo.MongoClient(self.mongodb_uri, serverSelectionTimeoutMS=_ANSWERS_WITHIN_S * 1000)
