@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import pymongo
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from pymongo.errors import PyMongoError
 
@@ -24,8 +24,9 @@ from local.manifests import Patch, read
 from local.servers.kafka import Kafka, client
 from local.servers.mongodb import Mongod
 from local.settings import Settings
+from operate.topics import failure
 from shop.state import SERVICES
-from wire.login import checked, login
+from wire.login import LoginError, checked, login
 
 MONGODB, KAFKA = "OWN_MONGODB_URI", "OWN_KAFKA_BOOTSTRAP_SERVERS"
 _IN_USE = "OWN_SERVERS_IN_USE"
@@ -99,9 +100,8 @@ class OwnServers:
                 said.append(f"MongoDB {mongodb.server_info()['version']}")
                 taken |= set(SERVICES) & set(mongodb.list_database_names())
         if self.kafka_bootstrap_servers is not None:
-            names = set(self._kafka().list_topics(timeout=_ANSWERS_WITHIN_S).topics)
             said.append("Kafka")
-            taken |= {topic.name for topic in read(Settings.manifests).topics} & names
+            taken |= {topic.name for topic in read(Settings.manifests).topics} & self._topics()
         if taken and os.environ.get(_IN_USE) != "1":
             raise RuntimeError(
                 f"a shop is in use there: it has {', '.join(sorted(taken))}. The tests touch none of it, but they load "
@@ -127,8 +127,17 @@ class OwnServers:
             ):
                 removed.result()
 
-    def _kafka(self) -> AdminClient:
-        return client(self.kafka_bootstrap_servers or "", login(self.kafka_login))
+    def _topics(self) -> set[str]:
+        told: list[KafkaError] = []
+        admin = self._kafka(error_cb=told.append)
+        try:
+            return set(admin.list_topics(timeout=_ANSWERS_WITHIN_S).topics)
+        except KafkaException as error:
+            admin.poll(0)  # what the library has to say waits there
+            raise RuntimeError(failure(error, told)) from error
+
+    def _kafka(self, **settings: Any) -> AdminClient:
+        return client(self.kafka_bootstrap_servers or "", {**login(self.kafka_login), **settings})
 
     def _mongodb(self) -> pymongo.MongoClient[dict[str, Any]]:
         return pymongo.MongoClient(self.mongodb_uri, serverSelectionTimeoutMS=_ANSWERS_WITHIN_S * 1000)
@@ -145,8 +154,11 @@ def given() -> OwnServers:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look at the servers once, and have this process use them."""
-    if not given():
-        return
+    try:
+        if not given():
+            return
+    except LoginError as error:
+        pytest.exit(f"The tests do not run there: {error}", returncode=2)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ[_RUN] = uuid.uuid4().hex[:8]
         try:
