@@ -65,12 +65,14 @@ class Customer:
 
     def __init__(self, http: aiohttp.ClientSession, url: str, user: str) -> None:
         self.user = user
+        self.headers: dict[str, str] = {}
         self._http = http
         self._url = url
 
     async def call(self, method: str, path: str, **fields: object) -> Any:
         """Send a request that must be answered 200."""
-        async with self._http.request(method, self._url + path, json={"user": self.user, **fields}) as answer:
+        said = {"user": self.user, **fields}
+        async with self._http.request(method, self._url + path, json=said, headers=self.headers) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 
