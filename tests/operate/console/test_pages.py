@@ -120,6 +120,7 @@ async def test_a_trace_finds_the_order_that_it_placed(browser: Browser) -> None:
     for sought in (TRACE, traced(), traced(TRACE.upper(), "a" * 16).upper(), f" {TRACE} ", "b" * 32):
         answer = await browser.get("/find", q=sought)
         assert (answer.status, answer.headers.get("location")) == (303, f"/order?basket={first['_id']}"), sought
+    assert f"Trace {'b' * 32} of attempt 1 {TRACE} Story" in (await browser.get("/order", basket=first["_id"])).words
     again = ordered(HOSTILE, traceparent=traced(span="1" * 16))
     await baskets().insert_one(again)
     answer = await browser.get("/find", q=traced())
