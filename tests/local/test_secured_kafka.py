@@ -1,5 +1,8 @@
 """A Kafka that speaks TLS alone and asks who somebody is, as production's does, by the settings of the environment."""
 
+import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from confluent_kafka.admin import (
 from local.servers.kafka import Kafka, client, create_topics
 from local.servers.parts import PartFailedError
 from local.servers.probe import answers
+from local.settings import ROOT
 from operate.errors import NotReachable
 from operate.groups import Groups
 from operate.places import find
@@ -22,6 +26,7 @@ from operate.topics import Topics
 from tests.local.kafka_fixtures import StandIn, wait_until
 from tests.local.stand_ins.scripted_sink import ScriptedSink
 from tests.operate.command import Orders
+from tests.support.own_servers import KAFKA
 from tests.support.sink import certificate
 from wire.http import Client
 from wire.login import CA, MECHANISM, PASSWORD, PROTOCOL, USERNAME, login
@@ -143,6 +148,23 @@ async def test_an_event_goes_in_and_comes_out_and_orders_reads_it(broker: Secure
     assert (await running.end(), await receiver.end()) == (0, 0)
     await consumer.stop()
     assert RIGHT not in written(tmp_path)
+
+
+@pytest.mark.parametrize(("password", "status", "said"), [(RIGHT, 0, "1 passed"), (WRONG, 2, "Authentication failed")])
+async def test_make_test_runs_on_it(broker: Secured, password: str, status: int, said: str) -> None:
+    """A stack of the run's own topics, from the order to what settles it; or a word before anything is started."""
+    told = broker.told(SHOP, **{PASSWORD: password})
+    environment = {**os.environ, KAFKA: broker.bootstrap_servers, **told}
+    command = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/docs/test_calls.py")
+    run = await asyncio.create_subprocess_exec(
+        *command, env=environment, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await asyncio.wait_for(run.communicate(), 300)
+    assert run.returncode == status, output.decode()
+    assert said in output.decode()
+    assert password not in output.decode()
+    topics = broker.admin().list_topics(timeout=10).topics
+    assert [name for name in topics if name.startswith("tests-")] == []
 
 
 async def test_a_wrong_password_is_told_in_words(broker: Secured) -> None:
