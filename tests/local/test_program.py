@@ -78,6 +78,12 @@ class Program:
             self.said += more
         return self.said
 
+    def hang_up(self) -> None:
+        """Read nothing any more. Once: the number of what was closed may be another file's by now."""
+        if self.output >= 0:
+            os.close(self.output)
+            self.output = -1
+
     def ends(self, timeout_s: float = END_S) -> int:
         """Wait for its end, and return its exit status."""
         return self.process.wait(timeout_s)
@@ -105,16 +111,16 @@ def started(command: Sequence[str | Path], *, terminal: bool = False, **variable
         preexec_fn=prepare,
     )
     os.close(theirs)
+    program = Program(process, ours)
     try:
-        yield Program(process, ours)
+        yield program
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if process.stderr is not None:
             process.stderr.close()
-        with contextlib.suppress(OSError):
-            os.close(ours)
+        program.hang_up()
 
 
 def slow(*arguments: str, terminal: bool = False) -> contextlib.AbstractContextManager[Program]:
@@ -171,7 +177,7 @@ def test_an_output_that_nobody_reads_any_more_is_no_obstacle(number: signal.Sign
     """Fault 27: the handler failed on its own message."""
     with slow(*voice) as program:
         program.reads("Ready", 20)
-        os.close(program.output)
+        program.hang_up()
         program.process.send_signal(number)
         assert program.ends() == 128 + number if voice else 128 + signal.SIGPIPE
         assert in_order(program)
@@ -181,7 +187,7 @@ def test_a_program_that_only_prints_ends_when_nobody_reads_it() -> None:
     """`make demo | head` gives the terminal back."""
     with slow("chatty") as program:
         program.reads("Ready", 20)
-        os.close(program.output)
+        program.hang_up()
         assert program.ends() == 128 + signal.SIGPIPE
         assert in_order(program)
 
@@ -249,7 +255,7 @@ def test_a_stack_whose_output_is_gone_keeps_its_parts_and_obeys_sigterm(variable
     """Fault 27, `make run | head`: it ignored SIGTERM for ever, and gave up each part that it could not report."""
     with started([sys.executable, "-m", "local"], **variables) as program:
         program.reads("Ready", START_S)
-        os.close(program.output)
+        program.hang_up()
         folder = Path(variables["LOCAL_DIR"])
         before = set(parts(folder))
         os.kill(min(before), signal.SIGKILL)
@@ -283,7 +289,7 @@ def test_a_terminal_that_is_closed_stops_make_run_in_order(variables: dict[str, 
     """Fault 27: SIGHUP killed it, and with it everything it had started."""
     with started(["sh", "-c", "make run; true"], terminal=True, **variables) as program:
         program.reads("Ready", START_S)
-        os.close(program.output)
+        program.hang_up()
         program.ends()
         assert left_in_order(variables)
 

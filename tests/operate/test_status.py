@@ -16,7 +16,7 @@ from operate.groups import Group
 from operate.letters import Letter
 from operate.metrics import METRICS, exposition
 from operate.running import RunningShop
-from operate.status import CAUSES, Orders, Status, Watch, decided, of_consumers, of_letters
+from operate.status import CAUSES, DECISIONS, Orders, Status, Watch, decided, of_consumers, of_letters
 from shop.store.client import collection
 from tests.operate.stored import baskets, notifications
 from wire.event import Event
@@ -68,9 +68,7 @@ async def test_baskets_are_counted_and_the_oldest_order_has_its_age(opened: Data
     assert causes(found) == []
 
 
-async def test_recent_decisions_are_counted_by_outcome_and_code(
-    opened: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_recent_decisions_are_counted_by_outcome_and_code(opened: Databases) -> None:
     """What is older is not, and of many the latest count; declines are no trouble."""
     kinds = [("paid", "", 5), ("declined", "insufficient funds", 9), ("declined", "no stock", 20), ("paid", "", 700)]
     kinds += [("declined", "insufficient funds", 30)]
@@ -85,8 +83,8 @@ async def test_recent_decisions_are_counted_by_outcome_and_code(
     }
     assert decided(found) == "paid 1, declined insufficient_funds 2, declined other 1 in the last 10 min"
     assert causes(found) == []
-    monkeypatch.setattr("operate.status.DECISIONS", 2)
-    assert decided(look(opened)) == "paid 1, declined insufficient_funds 1 of the latest 2"
+    await notifications().insert_many([notification(n, "paid", "", 1) for n in range(100, 100 + DECISIONS)])
+    assert decided(look(opened)) == f"paid {DECISIONS} of the latest {DECISIONS}"
     assert decided(Status(AT, decided={("paid", ""): 0})) == "nothing in the last 10 min"
 
 
