@@ -36,6 +36,7 @@ RULES: Final[tuple[Rule, ...]] = (
     sources.topics_that_are_not_there,
     sources.more_consumers_than_partitions,
     sources.one_kafka,
+    sources.one_login,
     topics.sinks_that_own_their_topic,
     topics.bindings,
     topics.topics,

@@ -1,11 +1,15 @@
 """Rules for KafkaSources: what brings each event to its function, and how long it tries."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from shop.doctor.finding import Finding
 from shop.doctor.reading import Document, listed, mapping
-from shop.doctor.shop import Shop, names, revision, seconds, whole
+from shop.doctor.shop import Shop, containers, environment, names, revision, seconds, whole
 from wire.delivery import DeliverySpec
+from wire.login import PROTOCOL as _PROTOCOL
+
+_SERVERS: Final = "KAFKA_BOOTSTRAP_SERVERS"
 
 
 def deliveries(shop: Shop) -> Iterator[Finding]:
@@ -189,18 +193,41 @@ def more_consumers_than_partitions(shop: Shop) -> Iterator[Finding]:
 
 
 def one_kafka(shop: Shop) -> Iterator[Finding]:
-    """Find sources and sinks that talk to another Kafka than the rest."""
-    said: dict[tuple[str, ...], list[Document]] = {}
+    """Find sources, sinks, and what asks Kafka by itself, that talk to another Kafka than the rest."""
+    said: dict[tuple[str, ...], list[tuple[Document, str]]] = {}
     for document in (*shop.sinks, *shop.sources):
         servers = tuple(sorted(map(str, listed(document.spec.get("bootstrapServers")))))
-        said.setdefault(servers, []).append(document)
+        said.setdefault(servers, []).append((document, "spec.bootstrapServers"))
+    for document in shop.documents:
+        for field, container in containers(document):
+            if asked := environment(container).get(_SERVERS):
+                servers = tuple(sorted(map(str.strip, str(asked).split(","))))
+                said.setdefault(servers, []).append((document, f"{field}.env {_SERVERS}"))
     usual = max(said, key=lambda servers: len(said[servers]), default=())
-    for servers, documents in said.items():
-        for document in documents if servers != usual or not servers else ():
+    for servers, places in said.items():
+        for document, field in places if servers != usual or not servers else ():
             yield Finding(
                 document,
-                "spec.bootstrapServers",
+                field,
                 f"{', '.join(servers) or 'nothing'} here, {', '.join(usual) or 'nothing'} elsewhere: what is emitted "
                 "to one Kafka is waited for at another",
-                f"[{', '.join(usual)}]",
+                f"[{', '.join(usual)}]" if field == "spec.bootstrapServers" else ",".join(usual),
+            )
+
+
+def one_login(shop: Shop) -> Iterator[Finding]:
+    """Find sources, sinks and functions that say nothing of a login where others log in to Kafka."""
+    said = [(sink, "spec.auth", bool(sink.spec.get("auth"))) for sink in shop.sinks]
+    said += [(source, "spec.net", bool(source.spec.get("net"))) for source in shop.sources]
+    for service in shop.services:
+        for field, container in containers(service):
+            if _SERVERS in environment(container):
+                said.append((service, f"{field}.env {_PROTOCOL}", _PROTOCOL in environment(container)))
+    for document, field, logs_in in said if any(logs_in for *_, logs_in in said) else ():
+        if not logs_in:
+            yield Finding(
+                document,
+                field,
+                "nothing here, a login elsewhere: Kafka hangs up on it, for ever",
+                "as the others have it: list what adds it before the component kafka-sasl-tls",
             )

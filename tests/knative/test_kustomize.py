@@ -173,13 +173,15 @@ def test_a_generated_secret_is_found_under_its_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
-def test_topics_are_made_at_the_kafka_of_the_sinks(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_topics_are_made_and_looked_at_in_the_kafka_of_the_sinks(tmp_path: Path, fields: dict[str, Any]) -> None:
     """Whichever an overlay says."""
     other = {"op": "replace", "path": "/spec/bootstrapServers", "value": ["kafka.elsewhere.svc:9093"]}
     patches = [{"patch": yaml.safe_dump([other]), "target": {"kind": "KafkaSink|KafkaSource"}}]
     documents = whole(tmp_path, patches=patches, **fields)
     (container,) = pod(one(documents, "Job", job("topics", fields)))["containers"]
     assert container["env"][0] == {"name": "KAFKA_BOOTSTRAP_SERVERS", "value": "kafka.elsewhere.svc:9093"}
+    console = one(documents, "Service", f"{fields.get('namePrefix', '')}console")
+    assert variables(console)["KAFKA_BOOTSTRAP_SERVERS"] == "kafka.elsewhere.svc:9093"
 
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
@@ -210,7 +212,7 @@ def test_the_servers_of_quickstart_are_found_where_they_are(tmp_path: Path, fiel
 def variables(document: Document) -> dict[str, str]:
     """Return the variables of the only container of a document's pods."""
     (container,) = pod(document)["containers"]
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+    return {variable["name"]: variable.get("value") for variable in container["env"]}
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)

@@ -295,17 +295,44 @@ def test_what_is_broken_is_found_where_it_is(name: str) -> None:
 def test_every_rule_finds_something() -> None:
     """None is left that no broken manifest of this list is for."""
     finds = {rule for name in BROKEN for rule in RULES if list(rule(Shop(broken(name)[0])))}
-    finds |= {rule for rule in RULES if list(rule(Shop(closed_to_kafka())))}
+    for whole in (closed_to_kafka(), closed_to_kafka(but=SOURCE)):
+        finds |= {rule for rule in RULES if list(rule(Shop(whole)))}
     assert {rule.__name__ for rule in RULES} == {rule.__name__ for rule in finds}
 
 
-def closed_to_kafka() -> list[Document]:
-    """Return the shop with a password at Kafka and no token of customers."""
+def closed_to_kafka(but: tuple[str, str] = ("", "")) -> list[Document]:
+    """Return the shop with a password at Kafka, which one document lacks, and no token of customers."""
     whole = shop()
     for document in whole:
-        if document.kind == "KafkaSink":
+        if document.kind == "KafkaSink" and but != (document.kind, document.name):
             says(auth={"secret": {"ref": {"name": "kafka"}}})(document.content)
+        if document.kind == "KafkaSource" and but != (document.kind, document.name):
+            says(net={"tls": {"enable": True}})(document.content)
     return whole
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(("KafkaSink", "results"), "spec.auth"), (("KafkaSource", "billing-handler"), "spec.net")],
+)
+def test_who_has_no_login_where_others_log_in_is_found(name: tuple[str, str], field: str) -> None:
+    """What was listed behind the component that gives one."""
+    assert (name[1], field) in {(each.document.name, each.field) for each in examine(closed_to_kafka(but=name))}
+
+
+def test_a_tool_that_asks_another_kafka_or_has_no_login_is_found() -> None:
+    """The console has an address of its own, which an overlay forgets, and is listed too late."""
+    whole = closed_to_kafka()
+    tool = next(each for each in whole if (each.kind, each.name) == BILLING)
+    (usual,) = next(each for each in whole if each.kind == "KafkaSource").spec["bootstrapServers"]
+
+    def found(**values: str) -> set[str]:
+        variables(**values)(tool.content)
+        return {each.field.rpartition(" ")[2] for each in examine(whole) if " KAFKA_" in each.field}
+
+    assert found(KAFKA_BOOTSTRAP_SERVERS=f"{usual}1") == {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SECURITY_PROTOCOL"}
+    assert found(KAFKA_SECURITY_PROTOCOL="SASL_SSL") == {"KAFKA_BOOTSTRAP_SERVERS"}
+    assert found(KAFKA_BOOTSTRAP_SERVERS=usual) == set()
 
 
 def test_a_shop_that_is_closed_inside_and_open_to_customers_is_found() -> None:
