@@ -8,6 +8,8 @@
 With `"tokens": "FILE.json"`, which holds `{"payments": ["token"]}`, the sinks that the file names demand one of their
 tokens, as with `authentication-oidc: enabled` and EventPolicies. The file is read for each request; it may come and go.
 
+A Kafka that wants TLS or a login: by the variables of wire/login.py, for the password is in no file.
+
 It is held to what the real receiver did, case by case, in tests/local/stand_ins/recorded/sink.ndjson. With Kafka away
 it answers 503 after two minutes, as the real one does: callers need a shorter time-out of their own, after which the
 event may still be stored. It prints one line when it listens; SIGTERM and SIGINT let requests in progress end, for 5 s.

@@ -9,6 +9,8 @@
                                "timeout": "PT60S", "dead_letter_sink_url": "http://127.0.0.1:8081/shop/dead-letters"},
                   "sink_url": "http://127.0.0.1:8082/", "ce_overrides": {"name": "value"}}]}
 
+A Kafka that wants TLS or a login: by the variables of wire/login.py, for the password is in no file.
+
 Values are those of the manifest; without `delivery` other defaults apply than within one. It is held to what the real
 dispatcher did, request by request, in tests/local/stand_ins/recorded/source.ndjson. A record is lost where the real one
 loses it, and its offset committed; a line of the log tells of it, and of each dead letter. It differs on purpose:

@@ -16,6 +16,35 @@ def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
 
 
 MUTANTS = (
+    # --- a login to Kafka
+    Mutant(
+        "half a login to Kafka counts",
+        "wire/login.py",
+        "if missing := [name for name in wanted if name not in said]:",
+        "if missing := []:",
+        ("tests/wire/test_login.py",),
+    ),
+    Mutant(
+        "a command line shows the password for Kafka",
+        "local/settings.py",
+        "if name == PASSWORD else",
+        'if name == "" else',
+        ("tests/local/test_settings.py",),
+    ),
+    Mutant(
+        "every function is told the password for Kafka",
+        "local/plan.py",
+        '"K_SERVICE": service.name,',
+        '"K_SERVICE": service.name, **self.settings.kafka_login,',
+        ("tests/local/test_plan.py",),
+    ),
+    _in(
+        "places",
+        "the environment's login to Kafka comes before the file's",
+        "{**_login(environment), **properties}",
+        "{**properties, **_login(environment)}",
+        "tests/operate/test_places.py",
+    ),
     # --- what has healed
     _in(
         "letters",

@@ -182,6 +182,19 @@ async def test_a_wrong_password_is_told_in_words(broker: Secured) -> None:
     assert WRONG not in refused.err + refused.out + repr(places) + str(places)
 
 
+async def test_a_stand_in_with_a_wrong_password_says_so_once(broker: Secured, tmp_path: Path) -> None:
+    """Its log is where somebody looks whose events do not come; a line for each attempt would hide the others."""
+    told = broker.told(SHOP, **{PASSWORD: WRONG})
+    config = {"host": "127.0.0.1", "port": 0, "bootstrap_servers": broker.bootstrap_servers, "sinks": []}
+    receiver = await StandIn("kafka_sink", config, tmp_path, told).start()
+    await wait_until(lambda: "kafka-refuses" in written(tmp_path))
+    await asyncio.sleep(3)  # it tries again each second
+    assert await receiver.end() == 0
+    log = written(tmp_path)
+    assert log.count("Authentication failed") == 1, log
+    assert WRONG not in log
+
+
 async def test_a_broker_that_nobody_vouches_for_gets_no_password(broker: Secured) -> None:
     """Without KAFKA_SSL_CA the system's authorities are asked, and know nothing of it."""
     told = broker.told(SHOP, **{CA: ""})
