@@ -210,8 +210,16 @@ def _again(record: Record) -> Record:
 
 
 def _places(consumer: Consumer, topic: str) -> list[TopicPartition]:
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    return [TopicPartition(topic, partition) for partition in partitions]
+    """Return a topic's partitions; while a test has Kafka stopped, it is asked again, for a minute."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        except KafkaException:
+            if time.monotonic() > until:
+                raise
+        else:
+            return [TopicPartition(topic, partition) for partition in partitions]
 
 
 def _watermarks(consumer: Consumer, topic: str) -> list[tuple[TopicPartition, tuple[int, int]]]:
