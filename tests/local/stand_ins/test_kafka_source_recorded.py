@@ -108,7 +108,7 @@ async def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return runs
 
 
-_APART_S = 0.04
+_APART_S = 0.1
 """Between the starts of two cases: in one burst, first requests would be stamped late, and gaps look short."""
 
 
