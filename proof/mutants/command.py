@@ -1,6 +1,8 @@
 """Mutants of the `orders` command: what is healed, what counts as a refusal, what differs, and what repair asks for."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import Mutant, mutant_in
 
 _AUDIT = "tests/operate/test_audit.py"
 _LETTERS = "tests/operate/test_letters.py"
@@ -11,9 +13,7 @@ _VERIFY = "tests/operate/cli/test_verify.py"
 _DAMAGE = f"{_VERIFY}::test_damage_is_found_and_named"
 
 
-def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"operate/{file}.py", old, new, tests)
-
+_in = partial(mutant_in, "operate")
 
 MUTANTS = (
     # --- a login to Kafka

@@ -1,6 +1,8 @@
 """Mutants of the status, the diagnosis and the console: a cause that goes unseen, and who may push what."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import mutant_in
 
 _STATUS = "tests/operate/test_status.py"
 _DIAGNOSIS = "tests/operate/test_diagnosis.py"
@@ -8,9 +10,7 @@ _PAGES = "tests/operate/console/test_pages.py"
 _BUTTONS = "tests/operate/console/test_buttons.py"
 
 
-def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"operate/{file}.py", old, new, tests)
-
+_in = partial(mutant_in, "operate")
 
 MUTANTS = (
     _in(

@@ -1,6 +1,8 @@
 """Mutants of who is let in: tokens, the keys that verify them, what a caller may do; and the token of events."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import Mutant, mutant_in
 
 _TABLE = "tests/functions/test_tokens.py"
 _BAD = f"{_TABLE}::test_a_bad_token_opens_nothing"
@@ -10,9 +12,7 @@ _SENT = "tests/shop/emission/test_token.py"
 _SETTINGS = "tests/shop/process/test_settings.py"
 
 
-def _in(module: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"shop/{module}.py", old, new, tests)
-
+_in = partial(mutant_in, "shop")
 
 MUTANTS = (
     # --- tokens

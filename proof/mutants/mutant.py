@@ -26,3 +26,8 @@ class Mutant:
         if source.count(self.old) != 1:
             raise ValueError(f"{self.bug}: {self.file} has {self.old!r} {source.count(self.old)} times, not once")
         return source.replace(self.old, self.new)
+
+
+def mutant_in(folder: str, file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
+    """Return a mutant of a module of a folder; a list of mutants begins with its own folder."""
+    return Mutant(bug, f"{folder}/{file}.py", old, new, tests)

@@ -1,6 +1,8 @@
 """Mutants of shop.setup, and of the statements that name their user."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import Mutant, mutant_in
 
 _SETUP = "tests/shop/setup/test_making.py"
 _AGAIN = f"{_SETUP}::test_a_second_setup_keeps_everything_and_changes_nothing"
@@ -15,9 +17,7 @@ _USERS = "tests/shop/setup/test_users.py"
 _COMMAND = "tests/shop/setup/test_command.py"
 
 
-def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"shop/setup/{file}.py", old, new, tests)
-
+_in = partial(mutant_in, "shop/setup")
 
 MUTANTS = (
     # --- making

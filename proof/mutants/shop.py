@@ -1,6 +1,8 @@
 """Mutants of shop/ and functions/: time-outs, concerns, indexes, validators, and what an answer rests on."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import mutant_in
 
 _TIMEOUTS = "tests/docs/test_figures.py::test_timeouts_are_the_codes"
 _VALUES = "tests/knative/test_values.py"
@@ -20,9 +22,7 @@ _TERMS = "tests/shop/test_terms.py"
 _TIMES = "tests/shop/test_messages.py::test_a_time_is_written_as_the_dispatcher_would"
 
 
-def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"shop/{file}.py", old, new, tests)
-
+_in = partial(mutant_in, "shop")
 
 MUTANTS = (
     # --- time-outs that must fit into one another

@@ -1,6 +1,8 @@
 """Mutants of waiting: who waits is told too early, too late, wrongly or never, or costs more than a look a tick."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import Mutant, mutant_in
 
 _WAITING = "tests/shop/test_waiting.py"
 _EDGE = "tests/shop/edge/test_wait.py"
@@ -10,9 +12,7 @@ _LATER = "tests/shop/test_orders.py::TestOrder::test_once_decided_it_is_told_of_
 _SIGTERM = "tests/functions/test_serve.py::test_sigterm_answers_at_once_who_waits_for_an_outcome"
 
 
-def _in(file: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"shop/{file}.py", old, new, tests)
-
+_in = partial(mutant_in, "shop")
 
 MUTANTS = (
     # --- what is decided, and who looks

@@ -1,14 +1,14 @@
 """Mutants of what receivers outside are told: its words, its signature, when it is done, and whom it may reach."""
 
-from proof.mutants.mutant import Mutant
+from functools import partial
+
+from proof.mutants.mutant import mutant_in
 
 _TOLD = "tests/shop/test_webhooks.py"
 _RECEIVER = "tests/shop/emission/test_receiver.py"
 
 
-def _in(module: str, bug: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(bug, f"shop/{module}.py", old, new, tests)
-
+_in = partial(mutant_in, "shop")
 
 MUTANTS = (
     # --- what is said, and who says it
