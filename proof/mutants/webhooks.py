@@ -46,8 +46,8 @@ MUTANTS = (
     _in(
         "emission/receiver",
         "a name is looked up once more for the connection",
-        "await _connect(addresses, port, tls)",
-        "await _connect(await _look_up(host, port, private=True), port, tls)",
+        "await _connect(addresses, remote.port, tls)",
+        "await _connect(await _look_up(remote.host, remote.port, private=True), remote.port, tls)",
         _RECEIVER,
     ),
     _in("emission/receiver", "IPv4 inside of IPv6 is public", "if within is not None:", "if False:", _RECEIVER),

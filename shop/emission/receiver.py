@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shop.process import process
+from shop.process.remote import Remote
 from shop.process.tls import trusted
 
 TIMEOUT_S = 8.0
@@ -57,17 +58,14 @@ def named(url: str) -> str:
 
 
 async def _post(url: str, headers: Mapping[str, str], content: bytes, *, private: bool) -> int:
-    parts = urlsplit(url)
-    host, is_tls = str(parts.hostname).encode("idna").decode(), parts.scheme == "https"
-    port = parts.port or (443 if is_tls else 80)
-    addresses = await _look_up(host, port, private=private)
-    tls = {"ssl": process.current().once(trusted), "server_hostname": host} if is_tls else {}
-    reader, writer = await _connect(addresses, port, tls)
+    remote = Remote.of(url)
+    addresses = await _look_up(remote.host, remote.port, private=private)
+    tls = {"ssl": process.current().once(trusted), "server_hostname": remote.host} if remote.is_tls else {}
+    reader, writer = await _connect(addresses, remote.port, tls)
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        told = {"Host": parts.netloc, **headers, "Content-Length": str(len(content)), "Connection": "close"}
+        told = {"Host": remote.named, **headers, "Content-Length": str(len(content)), "Connection": "close"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
-        writer.write(f"POST {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + content)
+        writer.write(f"POST {remote.target} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + content)
         return await _status(reader)
     finally:
         writer.transport.abort()  # whatever else it has to say

@@ -20,6 +20,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from shop.emission.token import Token
 from shop.errors import Code, Unavailable
 from shop.process import process
+from shop.process.remote import Remote
 from shop.process.tls import trusted
 
 TIMEOUT_S = 2.0
@@ -71,10 +72,9 @@ class Sink:
 
     def __init__(self) -> None:
         url = urlsplit(process.current().settings.sink)
-        host = (url.hostname or "").encode("idna").decode()
-        self._tls = url.scheme == "https"
-        self._address = host, url.port or (443 if self._tls else 80)
-        target = quote((url.path or "/") + (f"?{url.query}" if url.query else ""), safe=_AS_IT_IS)
+        remote = Remote.of(process.current().settings.sink)
+        host, self._tls, self._address = remote.host, remote.is_tls, (remote.host, remote.port)
+        target = quote(remote.target, safe=_AS_IT_IS)
         named = (f"[{host}]" if ":" in host else host) + (f":{url.port}" if url.port else "")
         self._head = f"POST {target} HTTP/1.1\r\nHost: {named}\r\n"
         self._password = ""

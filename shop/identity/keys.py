@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from jwt import PyJWK
@@ -23,6 +22,7 @@ from jwt.exceptions import PyJWTError
 
 from shop.errors import Code, Unavailable
 from shop.process import process
+from shop.process.remote import Remote
 from shop.process.tls import trusted
 
 FETCH_S = 2.0
@@ -156,14 +156,12 @@ def _usable(fields: Mapping[str, Any]) -> PyJWK | None:
 
 async def get(url: str) -> bytes:
     """Return the body of what is there. Raises OSError, HttpParserError or ValueError when it is not answered 200."""
-    parts = urlsplit(url)
-    host, is_tls = (parts.hostname or "").encode("idna").decode(), parts.scheme == "https"
-    tls = process.current().once(trusted) if is_tls else None
-    reader, writer = await asyncio.open_connection(host, parts.port or (443 if is_tls else 80), ssl=tls)
+    remote = Remote.of(url)
+    tls = process.current().once(trusted) if remote.is_tls else None
+    reader, writer = await asyncio.open_connection(remote.host, remote.port, ssl=tls)
     try:
-        target, named = (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), parts.netloc
-        head = f"GET {target} HTTP/1.1\r\nHost: {named}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode("ascii"))
+        head = f"GET {remote.target} HTTP/1.1\r\nHost: {remote.named}\r\n"
+        writer.write(f"{head}Accept: application/json\r\nConnection: close\r\n\r\n".encode("ascii"))
         answer = _Answer()
         while not answer.is_whole and (data := await reader.read(MAX_BYTES)):
             answer.feed(data)
