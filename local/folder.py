@@ -31,7 +31,7 @@ _LOCK: Final = "lock"
 _OURS: Final = frozenset(
     {
         *(_LOCK, ADDRESSES, _NEW_ADDRESSES, LOGS, FORMER_LOGS, "mongodb", "kafka"),
-        *("envoy.json", "kafka-sink.json", "kafka-source.json"),
+        *("envoy.json", "kafka-sink.json", "kafka-source.json", "otlp-to-zipkin.json"),
     }
 )
 """All that a stack leaves in its folder. A folder with anything else in it is not removed."""

@@ -28,7 +28,7 @@ from local.settings import ROOT, SettingsError
 from local.stack import Stack
 
 PORTS = ("PORT", "SINK_PORT", "MONGODB_PORT", "KAFKA_PORT")
-STOPPED = ("addresses.json", "envoy.json", "kafka-sink.json", "kafka-source.json", "lock")
+STOPPED = ("addresses.json", "envoy.json", "kafka-sink.json", "kafka-source.json", "otlp-to-zipkin.json", "lock")
 
 
 def left_by_a_stack(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.folder import remove
 from local.servers import zipkin
 from local.stack import Stack
 from tests.support.stack_fixtures import free
@@ -42,6 +43,7 @@ async def test_an_order_is_one_tree_over_four_functions_in_zipkin(tmp_path: Path
     assert all(span["parentId"] in ids for span in spans if span is not root)
     assert {span["localEndpoint"]["serviceName"] for span in spans} == services
     assert {span["tags"]["shop.basket"] for span in spans if "shop.basket" in span["tags"]} == {basket}
+    assert remove(stack.folder), "`make clean` refuses no folder of such a stack"
 
 
 async def _spans(customer: aiohttp.ClientSession, url: str, services: set[str]) -> list[dict[str, Any]]:
