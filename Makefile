@@ -43,7 +43,7 @@ export PORT
 .PHONY: help run demo bench soak test long simulate mutants replay-proof faults check new schema fmt lock clean placed \
   image sbom deploy deploy-kn undeploy i ui status smoke
 
-help: ## List these targets, and the settings of make run
+help: ## List the targets, and the settings of make run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo; echo 'Settings of make run and their defaults; set them in the environment or like this: make run PORT=80'
 	@sed -n 's/^#:/ /p' $(firstword $(MAKEFILE_LIST))
@@ -55,12 +55,12 @@ help: ## List these targets, and the settings of make run
 #: SINK_PORT=18081            port of the KafkaSinks
 #: MONGODB_URI=               replica set to set up and use instead of a local mongod, if USE_MONGODB_URI=1 says so
 #: KAFKA_BOOTSTRAP_SERVERS=   Kafka to use instead of a local one, if USE_KAFKA_BOOTSTRAP_SERVERS=1 says so
-#: KAFKA_SECURITY_PROTOCOL=   how that Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
-#: KAFKA_SASL_MECHANISM=      how it asks who we are: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-#: KAFKA_SASL_USERNAME=       who we are there
-#: KAFKA_SASL_PASSWORD=       our password there; from the environment alone
-#: KAFKA_SSL_CA=              file of the certificate that vouches for it, if the system does not
-#: AUTH_JWKS_URL=             keys of an issuer: functions then demand tokens; also AUTH_ISSUER and AUTH_AUDIENCE
+#: KAFKA_SECURITY_PROTOCOL=   how to connect to that Kafka: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
+#: KAFKA_SASL_MECHANISM=      how to log in there: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+#: KAFKA_SASL_USERNAME=       user to log in as
+#: KAFKA_SASL_PASSWORD=       that user's password; from the environment alone
+#: KAFKA_SSL_CA=              file of the authority that signed Kafka's certificate, if the system does not trust it
+#: AUTH_JWKS_URL=             where an issuer publishes its keys: functions then demand tokens; needs the next two
 #: AUTH_ISSUER=               what `iss` of a token must be
 #: AUTH_AUDIENCE=             what must be in `aud` of a token
 #: AUTH_ROLES_CLAIM=          the claim that holds roles, if it is not `roles`
@@ -85,7 +85,7 @@ test: $(TESTABLE)
 	@$(KAFKA)
 	@env -u MONGODB_URI -u KAFKA_BOOTSTRAP_SERVERS $(PYTEST) -n 2 $(SERVED)
 else
-test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka (MONGODB_URI=, KAFKA_BOOTSTRAP_SERVERS= for your own)
+test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka (MONGODB_URI=... KAFKA_BOOTSTRAP_SERVERS=... for your own)
 	@$(KAFKA)
 	@$(PYTEST) $(QUICK)
 	@$(PYTEST) $(OTHERS)
@@ -132,6 +132,7 @@ soak: $(MEASURABLE) ## Order for long: memory, descriptors and latency must not 
 	@$(BIN)/python -m bench.soak $(call option,orders,ORDERS)
 
 new: $(TESTABLE) ## Make a function that does nothing yet (NAME=refund_order; SERVICE=billing, TOPIC=results)
+	@[ -n "$(NAME)" ] || { echo "Say what to call it, a verb and a noun: make new NAME=refund_order"; exit 2; }
 	@$(BIN)/python -m new $(call option,name,NAME) $(call option,service,SERVICE) $(call option,topic,TOPIC)
 	@$(PROTOC)
 	@$(OPENAPI)
@@ -168,7 +169,7 @@ undeploy: $(DEPLOYABLE) ## Remove the functions from the cluster, never their da
 status: $(DEPLOYABLE) ## Show URL, readiness, revision and consumer lag (NAMESPACE=shop)
 	@$(BIN)/python -m deploy status $(call option,namespace,NAMESPACE)
 
-smoke: $(DEPLOYABLE) ## Order of a shop anywhere, and check the money (URL=http://HOST, of the paths or of the ingress; TOKEN=)
+smoke: $(DEPLOYABLE) ## Place an order at a running shop, and check the money (URL=http://HOST NAMESPACE=shop TOKEN=...)
 	@$(BIN)/python -m deploy smoke $(call option,url,URL) $(call option,namespace,NAMESPACE)
 
 fmt: $(TESTABLE) ## Format the code, and fix what the linter can

@@ -1,10 +1,9 @@
 """Measure the functions beside others, in rounds that take turns: `make bench`."""
 
 import argparse
-import math
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,10 @@ from bench.report import Report
 from bench.rounds import WHOLE_MINUTES, Plan
 from local.program import Stopped, aside, end_early, run, say
 from local.servers.kafka_program import installed
+from tests.support.options import Parser, minutes, whole
+
+_MOST_MINUTES: Final = 7 * 24 * 60
+_MOST_ROUNDS: Final = 1000
 
 PARTS: Final = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -56,27 +59,38 @@ def _tree(plan: Plan, revision: str, report: Report) -> Path | None:
         return None
 
 
-def main() -> None:
-    """Measure, and write the report, of what there was when a signal has ended it. Exit 1 when a part has failed."""
-    parser = argparse.ArgumentParser(description="Measure the functions beside others, in rounds that take turns")
-    parser.add_argument("--minutes", type=float, default=WHOLE_MINUTES, help="how long all parts may take")
-    parser.add_argument("--rounds", type=int, default=6, help="how often each is played, while the time lasts")
-    parser.add_argument("--parts", default=",".join(PARTS), help="which parts, such as a,b")
+def _parts(text: str) -> list[str]:
+    parts = text.split(",")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(map(repr, unknown))}: choose among {','.join(PARTS)}")
+    return parts
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options. Ends with one line and exit status 2 when one of them cannot be."""
+    parser = Parser(description="Measure the functions beside others, in rounds that take turns")
+    parser.add_argument(
+        "--minutes", type=minutes(_MOST_MINUTES), default=WHOLE_MINUTES, help="how long all parts may take"
+    )
+    parser.add_argument(
+        "--rounds", type=whole(1, _MOST_ROUNDS), default=6, help="how often each is played, while the time lasts"
+    )
+    parser.add_argument("--parts", type=_parts, default=list(PARTS), help="which parts, such as a,b")
     parser.add_argument("--baseline", default="", help="a revision of this project to compare the whole path with")
     parser.add_argument(
         "--report", type=Path, default=Path(__file__).parent / "report.md", help="where to write; plots go beside it"
     )
-    asked = parser.parse_args()
-    if not 0 < asked.minutes < math.inf or asked.rounds < 1:
-        parser.error("nothing can be measured in that time")
-    parts = asked.parts.split(",")
-    if unknown := sorted(set(parts) - set(PARTS)):
-        parser.error(f"there is no part {', '.join(unknown)}: choose among {','.join(PARTS)}")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure, and write the report, of what there was when a signal has ended it. Exit 1 when a part has failed."""
+    asked = options()
     uvloop.install()
     report = Report(asked.report)
     say(report.conditions.text())
     try:
-        run(_measure(Plan(asked.minutes, asked.rounds, say), parts, asked.baseline or None, report), say)
+        run(_measure(Plan(asked.minutes, asked.rounds, say), asked.parts, asked.baseline or None, report), say)
     except Stopped as stopped:
         report.failures.append(f"Ended early: {stopped}. This is what there was until then.")
         report.write()

@@ -26,6 +26,7 @@ from local.program import Stopped, aside, end_early, run, say
 from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError, spawn
 from local.settings import ROOT
+from tests.support.options import Parser, whole
 
 CLIENTS: Final = 100
 
@@ -191,13 +192,16 @@ async def _verify(system: System) -> None:
         raise AuditError(f"orders verify --audit ended with status {status}")
 
 
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options. Ends with one line and exit status 2 when one of them cannot be."""
+    parser = Parser(description="Order for long: memory, descriptors and latency must not grow")
+    parser.add_argument("--orders", type=whole(1, 10**9), default=_ORDERS, help="how many, in all")
+    return parser.parse_args(arguments)
+
+
 def main() -> None:
     """Order, and say what has grown. Exit 1 when something has, or was not charged once."""
-    parser = argparse.ArgumentParser(description="Order for long: memory, descriptors and latency must not grow")
-    parser.add_argument("--orders", type=int, default=_ORDERS, help="how many, in all")
-    asked = parser.parse_args()
-    if asked.orders < 1:
-        parser.error("nothing can be ordered")
+    asked = options()
     uvloop.install()
     soak = Soak(asked.orders)
     try:

@@ -162,6 +162,11 @@ def main() -> None:
     except Refused as reason:
         sys.exit(str(reason))
     print(*made, sep="\n")
+    messages = "" if asked.topic else f"the messages in schema/{asked.service}.proto, "
+    print(
+        f"\nNext, write {messages}the decision in shop/{SERVICES[asked.service]}.py, and the function in "
+        f"functions/{asked.name}/main.py. After a change of schema/: make schema"
+    )
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from bench import cpu
+from bench import __main__ as bench
+from bench import cpu, soak
 from bench.customers import AuditError, Customer
 from bench.figures import Spread, Target, percentile, ratios
 from bench.rounds import Plan
@@ -53,6 +55,25 @@ async def test_a_basket_that_was_charged_or_notified_twice_is_found() -> None:
     ):
         with pytest.raises(AuditError):
             await wrong.audit()
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        *((bench.options, each) for each in ("--parts=z", "--parts=", "--minutes=0", "--minutes=inf", "--rounds=x")),
+        *((soak.options, each) for each in ("--orders=-1", "--orders=many")),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line_and_exit_status_2(
+    options: Callable[[Sequence[str]], object], wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is started, and what to give is said."""
+    with pytest.raises(SystemExit) as ended:
+        options([wrong])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith(f"argument {wrong.partition('=')[0]}: ")
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
