@@ -55,7 +55,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the variables that README lists, each absent when it is empty.
+        """Read the variables that docs/local.md lists, each absent when it is empty.
 
         A database or a Kafka of somebody else is used only when a second variable says so: MONGODB_URI is exported for
         `orders`, too, which only reads.
@@ -97,7 +97,7 @@ class Settings:
             faults += error.faults
         if kafka_login and not environment.get("KAFKA_BOOTSTRAP_SERVERS"):
             faults.append(
-                f"{', '.join(kafka_login)}, but not KAFKA_BOOTSTRAP_SERVERS: the Kafka started here asks nobody. "
+                f"{', '.join(kafka_login)}, but not KAFKA_BOOTSTRAP_SERVERS: the Kafka started here takes no login. "
                 "Name the one that does, or unset them"
             )
         settings = cls(

@@ -25,7 +25,7 @@ _GIVE_BACK: Final = "give the sum back with POST /DepositCash and the Idempotenc
 REMEDIES: Final[Mapping[str, str]] = {
     "undecided": "--repair asks billing again, as resend does by itself",
     "not settled": "--repair sends billing's decision again",
-    "not notified": "--repair sends billing's decision again; one that billing holds no more is told by nobody",
+    "not notified": "--repair sends billing's decision again; what billing no longer holds cannot be sent",
     "paid, not charged": "nothing charges it any more: ask the customer for the money, or let it be",
     "charged, not paid": f"the next order for the same sum is paid by this charge; else {_BY_HAND}",
     "later decision": f"billing refuses the next order of this basket; {_BY_HAND}",

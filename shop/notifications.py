@@ -149,7 +149,7 @@ async def latest(user: str | None, limit: int = PAGE, before: str | None = None)
 
 
 def line(notification: Document) -> str:
-    """Return the notification as the line of the log that the seed printed."""
+    """Return the notification as the line of the log that the older shop printed."""
     return f"user {notification['user']} result {str(notification['outcome'] == PAID_OUTCOME).lower()}"
 
 

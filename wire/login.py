@@ -1,4 +1,4 @@
-"""How to speak to a Kafka that asks who somebody is: from variables of the environment to the settings of librdkafka.
+"""How to log in to a Kafka: from variables of the environment to the settings of librdkafka.
 
 The password comes by the environment alone, and no message repeats it.
 """

@@ -31,7 +31,7 @@ class Kafka(Server):
     """One broker: `port`, the `folder` it lives in, and the process while it runs.
 
     `port` 0 chooses a free one, once: a broker that is stopped and started again is found where it was. `properties`
-    are more lines for its server.properties, such as those that make it ask who somebody is.
+    are more lines for its server.properties, such as those that make it demand a login.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Make collections, indexes and validators: `python -m shop.setup`, before any function is deployed; safe to re-run.
 
 `--restored` begins a new epoch after a restore, `--mend` removes duplicates that keep a unique index from being made,
-`--shard` shards the collections by user, `--users` makes a user a service.
+`--shard` shards the collections by user, `--users` makes a user per service.
 """
 
 from shop.setup.making import NotSetUp as NotSetUp

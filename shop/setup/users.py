@@ -179,4 +179,4 @@ async def _say_if_nobody_asks(databases: Databases, service: str) -> None:
     """Warn when users were made where anybody may do anything."""
     status = await databases.client(service).admin.command("connectionStatus")
     if not status["authInfo"]["authenticatedUsers"]:
-        _log.warning("%s: this MongoDB asks nobody who they are; start it with --auth", databases[service].name)
+        _log.warning("%s: this MongoDB does not authenticate anybody; start it with --auth", databases[service].name)

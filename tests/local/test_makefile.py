@@ -122,13 +122,13 @@ def test_make_help_lists_the_settings_with_their_defaults(settings: dict[str, st
             assert re.search(rf"^  {name}={re.escape(default)} ", listed, re.MULTILINE), name
 
 
-def test_the_readme_lists_the_settings_with_their_defaults(settings: dict[str, str]) -> None:
+def test_docs_local_lists_the_settings_with_their_defaults(settings: dict[str, str]) -> None:
     """The same, with what they are for."""
-    readme = (ROOT / "README.md").read_text()
+    document = (ROOT / "docs" / "local.md").read_text()
     for name, default in settings.items():
         if name.startswith("USE_"):
-            assert f"`{name}=1`" in readme
+            assert f"`{name}=1`" in document
         else:
             assert re.search(
-                rf"^\| `{name}` \| {re.escape(f'`{default}`' if default else '')} ?\|", readme, re.MULTILINE
+                rf"^\| `{name}` \| {re.escape(f'`{default}`' if default else '')} ?\|", document, re.MULTILINE
             ), name

@@ -1,4 +1,4 @@
-"""A Kafka that speaks TLS alone and asks who somebody is, as production's does, by the settings of the environment."""
+"""A Kafka that speaks TLS alone and demands a login, as production's does, by the settings of the environment."""
 
 import asyncio
 import os

@@ -65,7 +65,7 @@ def test_a_login_to_kafka_is_read_and_its_password_shown_to_nobody() -> None:
 
 def test_a_login_to_no_kafka_or_half_of_one_is_refused() -> None:
     """The Kafka that is started here would hang up on whoever logs in."""
-    with pytest.raises(SettingsError, match="but not KAFKA_BOOTSTRAP_SERVERS: the Kafka started here asks nobody"):
+    with pytest.raises(SettingsError, match="but not KAFKA_BOOTSTRAP_SERVERS: the Kafka started here takes no login"):
         Settings.from_environment(LOGIN)
     with pytest.raises(SettingsError, match=f"SASL_SSL, but not {PASSWORD}: ") as refused:
         Settings.from_environment({**ELSEWHERE, **LOGIN, PASSWORD: "", "PORT": "http"})

@@ -1,6 +1,6 @@
 """Run tests on a MongoDB and a Kafka of one's own: `make test MONGODB_URI=... KAFKA_BOOTSTRAP_SERVERS=...`.
 
-A Kafka that asks who somebody is: by the variables of `wire.login`, as in `make run`.
+A Kafka that demands a login: by the variables of `wire.login`, as in `make run`.
 
 Databases, topics and groups have names of this run, and are removed at its end; nothing else is touched. A test that
 needs a server for itself, to end it, to freeze it or to make it fail, is skipped and says so. A server that holds

@@ -1,4 +1,4 @@
-"""What the environment says of a Kafka that asks who somebody is."""
+"""What the environment says of a Kafka that demands a login."""
 
 from pathlib import Path
 

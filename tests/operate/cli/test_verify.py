@@ -405,7 +405,7 @@ async def test_what_no_event_can_repair_is_reported(orders: Orders, customer: Cu
     assert (run.code, run.json["events_sent"]) == (1, 0)
     (problem,) = run.json["problems"]
     assert (problem["kind"], problem["about"], problem["repairable"]) == ("not notified", f"{basket}.1", False)
-    assert "one that billing holds no more is told by nobody" in problem["remedy"]
+    assert "what billing no longer holds cannot be sent" in problem["remedy"]
 
 
 async def test_a_problem_that_passes_during_the_grace_period_is_none(orders: Orders, customer: Customer) -> None:

@@ -1,6 +1,6 @@
 """Each service's user may do what its functions do, and nothing else; `audit` reads.
 
-On a mongod that asks who somebody is: setup runs as a user who owns the three databases, and no more.
+On a mongod with authentication: setup runs as a user who owns the three databases, and no more.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ VARIABLES = {f"{user.upper()}_MONGODB_PASSWORD": password for user, password in 
 
 
 class Guarded:
-    """A mongod that asks who somebody is."""
+    """A mongod with authentication."""
 
     def __init__(self, server: Mongod) -> None:
         self._plain = server.uri
@@ -411,7 +411,7 @@ def test_a_mongodb_that_asks_nobody_is_warned_of(guarded: Guarded, empty_mongod:
     """The users are there all the same: it may ask from tomorrow on."""
     done = run(guarded, "orders", uri=empty_mongod.uri)
     assert done.returncode == 0
-    assert "orders: this MongoDB asks nobody who they are; start it with --auth" in done.stdout
+    assert "orders: this MongoDB does not authenticate anybody; start it with --auth" in done.stdout
 
 
 def test_settings_do_not_show_a_password() -> None:
