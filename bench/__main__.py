@@ -62,7 +62,9 @@ def _tree(plan: Plan, revision: str, report: Report) -> Path | None:
 def _parts(text: str) -> list[str]:
     parts = text.split(",")
     if unknown := sorted(set(parts) - set(PARTS)):
-        raise argparse.ArgumentTypeError(f"there is no part {', '.join(map(repr, unknown))}: choose among {','.join(PARTS)}")
+        raise argparse.ArgumentTypeError(
+            f"there is no part {', '.join(map(repr, unknown))}: choose among {','.join(PARTS)}"
+        )
     return parts
 
 

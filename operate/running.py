@@ -9,8 +9,8 @@ from operate.databases import Databases
 from operate.deliver import RETRIES, Target
 from operate.letters import Letter
 from operate.places import NotTold, Places
-from operate.status import Watch
 from operate.topics import Topics
+from operate.watch import Watch
 from wire.delivery import DeliverySpec
 
 

@@ -13,8 +13,9 @@ from operate.errors import NotReachable
 from operate.letters import Letter
 from operate.places import NotTold, find
 from operate.running import RunningShop
-from operate.status import LETTERS, Status, Watch
+from operate.status import Status
 from operate.topics import Topics
+from operate.watch import LETTERS, Watch
 from shop.process import process
 
 _FRESH_S: Final = 1.0

@@ -4,7 +4,7 @@ from functools import partial
 
 from proof.mutants.mutant import mutant_in
 
-_STATUS = "tests/operate/test_status.py"
+_WATCH = "tests/operate/test_watch.py"
 _DIAGNOSIS = "tests/operate/test_diagnosis.py"
 _PAGES = "tests/operate/console/test_pages.py"
 _BUTTONS = "tests/operate/console/test_buttons.py"
@@ -14,27 +14,27 @@ _in = partial(mutant_in, "operate")
 
 MUTANTS = (
     _in(
-        "status",
+        "troubles",
         "a group without a member is fine",
         "if group is not None and not group.members:",
         "if False:",
-        _STATUS,
+        _WATCH,
     ),
     _in(
-        "status",
+        "watch",
         "each decision is recent",
         '{"$match": {"recorded_at": {"$gt": self._databases.now() - RECENT}}}',
         '{"$match": {}}',
-        _STATUS,
+        _WATCH,
     ),
-    _in("status", "an order may hang without a word", "    if orders.stuck:", "    if False:", _STATUS),
-    _in("status", "what a consumer answers does not matter", "        if answer:", "        if False:", _STATUS),
+    _in("troubles", "an order may hang without a word", "    if orders.stuck:", "    if False:", _WATCH),
+    _in("troubles", "what a consumer answers does not matter", "        if answer:", "        if False:", _WATCH),
     _in(
         "actions",
         "a form that is sent twice acts twice",
         "        return None\n    for oldest",
         "        pass\n    for oldest",
-        _STATUS,
+        _WATCH,
         _BUTTONS,
     ),
     _in("diagnosis", "a dead letter is every order's", "each.about.basket == basket]", "True]", _DIAGNOSIS),

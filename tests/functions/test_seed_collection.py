@@ -1,4 +1,4 @@
-"""The requests of the older shop's clients (the seed's) keep working as they are: `seed_collection.json`, for Postman."""
+"""Requests of the older shop's clients (the seed's) keep working as they are: `seed_collection.json`, for Postman."""
 
 import json
 from pathlib import Path

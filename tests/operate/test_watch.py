@@ -16,7 +16,9 @@ from operate.groups import Group
 from operate.letters import Letter
 from operate.metrics import METRICS, exposition
 from operate.running import RunningShop
-from operate.status import CAUSES, DECISIONS, Orders, Status, Watch, decided, of_consumers, of_letters
+from operate.status import CAUSES, DECISIONS, Orders, Status, decided
+from operate.troubles import of_consumers, of_letters
+from operate.watch import Watch
 from shop.store.client import collection
 from tests.operate.stored import baskets, notifications
 from wire.event import Event
