@@ -105,10 +105,10 @@ def _reason(error: OperationFailure) -> str:
 
 
 async def _make(databases: Databases, service: str, user: User) -> None:
-    """Make a user and its role; once more when another setup makes them at the same moment."""
+    """Make a user and its role; again when another setup makes the role, or then the user, at the same moment."""
     database = databases[service]
     password = process.current().settings.mongodb_passwords[user.name]
-    for is_last in (False, True):
+    for is_last in (False, False, True):
         try:
             await _make_role(database, user)
             is_new = await _make_user(database, user, password)
