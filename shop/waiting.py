@@ -16,7 +16,7 @@ from pymongo.errors import PyMongoError
 
 from shop.process import process
 from shop.state import BASKETS, ORDERED, ORDERS
-from shop.store import client
+from shop.store import client, shared
 from shop.store.client import Document
 
 _log = logging.getLogger(__name__)
@@ -140,22 +140,15 @@ class Waiting:
         attempts = self._waiting.values()
         if not attempts:
             return
-        # It reads with majority, as every read that is not `latest`: a decision is final. And what it finds was so
-        # after the wait began, for the attempt was not decided then.
+        # A durable read is enough: a decision is final. And what it finds was so after the wait began, for the attempt
+        # was not decided then.
         changed = [{"status": {"$ne": ORDERED}}, {"attempt": {"$gt": Int64(min(each.number for each in attempts))}}]
-        with client.deadline(LOOK_S):
-            found = await (
-                client.collection(ORDERS, BASKETS)
-                .find(
-                    {
-                        "_id": {"$in": list({each.basket for each in attempts})},
-                        "user": {"$in": list({each.user for each in attempts})},
-                        "$or": changed,
-                    },
-                    hint={"_id": 1},
-                )
-                .to_list()
-            )
+        wanted = {
+            "_id": {"$in": list({each.basket for each in attempts})},
+            "user": {"$in": list({each.user for each in attempts})},
+            "$or": changed,
+        }
+        found = await shared.look_for(client.collection(ORDERS, BASKETS), wanted, len(attempts), within_s=LOOK_S)
         baskets = {basket["_id"]: basket for basket in found}
         for future, attempt in self._waiting.items():
             basket = baskets.get(attempt.basket)

@@ -211,6 +211,20 @@ MUTANTS = (
         _SHARED,
     ),
     _in(
+        "shop/store/client",
+        "a command that is shared is not bounded",
+        "async with asyncio.timeout(limit):",
+        "async with asyncio.timeout(None):",
+        _SHARED,
+    ),
+    _in(
+        "shop/store/shared",
+        "a command that was given up goes on in MongoDB",
+        'command | {"maxTimeMS": client.max_time_ms()}',
+        "command",
+        _SHARED,
+    ),
+    _in(
         "shop/billing",
         "no account is refused unconfirmed",
         "if await change.is_latest(_users(), account, None):",

@@ -6,6 +6,7 @@ error or a deadline is never taken for "done" or "not done": it reaches the edge
 "later".
 """
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import NetworkTimeout
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -91,6 +93,29 @@ def deadline(seconds: float = DEADLINE_S) -> Iterator[None]:
             yield
     finally:
         _ends_at.reset(before)
+
+
+@asynccontextmanager
+async def shared_deadline(seconds: float = DEADLINE_S) -> AsyncIterator[None]:
+    """Bound all commands of `shared` made inside, together. Raises NetworkTimeout, as the driver does.
+
+    It has one timer for all of them. The driver's own deadline makes a timer for each part of each command, a twelfth
+    of what a command costs. Each command needs `max_time_ms`.
+    """
+    limit = process.current().limit(seconds)
+    before = _ends_at.set(time.monotonic() + limit)
+    try:
+        async with asyncio.timeout(limit):
+            yield
+    except TimeoutError as error:
+        raise NetworkTimeout(f"no answer within {limit:g} s") from error
+    finally:
+        _ends_at.reset(before)
+
+
+def max_time_ms() -> int:
+    """Return how long MongoDB may take for a command inside `shared_deadline`, so that it does not go on alone."""
+    return max(1, int((_ends_at.get() - time.monotonic()) * 1000))
 
 
 def is_left() -> float | None:

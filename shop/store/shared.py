@@ -121,7 +121,7 @@ class Lane(Generic[A, R]):
     async def _do(self, places: Sequence[Place[A, R]]) -> None:
         self._lanes.hold(places)
         try:
-            with client.deadline():
+            async with client.shared_deadline():
                 results = await self._act([place.item for place in places])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
             for place in places:
@@ -345,6 +345,18 @@ async def _look_at_last(
     return [_with_key(found, {group: value}) for value in values]
 
 
+async def look_for(
+    at: AsyncCollection[Document], wanted: Mapping[str, Any], most: int, *, within_s: float
+) -> list[Document]:
+    """Read the documents that match, at most so many, by one command: durable ones, perhaps from before.
+
+    The filter names their `_id`. It is for who asks for many at once, and shares with nobody.
+    """
+    command: Document = {"find": at.name, "filter": wanted, "hint": {"_id": 1}, "batchSize": most, "singleBatch": True}
+    async with client.shared_deadline(within_s):
+        return await _documents(at, command | {"readConcern": {"level": "majority"}})
+
+
 def _find_all(of: AsyncCollection[Document], keys: Sequence[Mapping[str, Any]]) -> Document:
     """Find the documents with these keys; the filter names each one's user, as a sharded collection wants it."""
     if len(keys) == 1:
@@ -375,7 +387,7 @@ async def _command(of: AsyncCollection[Document], command: Document) -> Document
     """
     for is_last in (False, True):
         try:
-            reply = await process.current().once(_Sessions).send(of, command)
+            reply = await process.current().once(_Sessions).send(of, command | {"maxTimeMS": client.max_time_ms()})
         except (NetworkTimeout, ServerSelectionTimeoutError):
             raise  # the time is up
         except AutoReconnect:

@@ -10,7 +10,7 @@ from typing import Any
 import pymongo
 import pytest
 from bson import Int64, ObjectId
-from pymongo.errors import PyMongoError, WriteConcernError
+from pymongo.errors import NetworkTimeout, PyMongoError, WriteConcernError
 
 from local.servers.mongodb import Mongod
 from shop import billing, notifications, orders
@@ -241,6 +241,23 @@ class TestErrors:
         assert isinstance(hasty, TimeoutError)
         assert isinstance(patient, shared.Seen)
         assert isinstance(other, shared.Seen)
+
+    async def test_a_command_that_hangs_is_given_up_by_both_sides(self, fragile: Mongod) -> None:
+        """All of its batch are told that it is unknown, and the next batch goes on."""
+        its = process.current()
+        impatient = process.Process(its.settings, {open_client: client(), Known: known()}, patience=0.3)
+        with (
+            process.running(impatient),
+            failing(fragile, times=1, failCommands=["update"], blockConnection=True, blockTimeMS=5000),
+        ):
+            began = asyncio.get_running_loop().time()
+            results = await asyncio.gather(*map(add_one, USERS[:3]), return_exceptions=True)
+            assert [type(each) for each in results] == [NetworkTimeout] * 3
+            assert asyncio.get_running_loop().time() - began < 4.5
+            async with counted(fragile.uri) as commands:
+                await asyncio.gather(*map(add_one, USERS[3:6]))
+        assert all(0 < command["maxTimeMS"] <= 5000 for command in commands.sent)
+        assert [await balance(user) for user in USERS[3:6]] == [1] * 3
 
     async def test_what_the_batch_raises_everybody_is_told_and_the_next_goes_on(self) -> None:
         """A bug, for instance."""
