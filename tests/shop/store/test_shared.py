@@ -19,7 +19,7 @@ from shop.process import process
 from shop.schema.events_pb2 import PAID, PaymentDecided, PaymentRequested
 from shop.schema.orders_pb2 import OrderRequest
 from shop.store import shared
-from shop.store.client import Document, client, collection, deadline, open_client
+from shop.store.client import Document, client, collection, deadline, latest, open_client
 from shop.store.readiness import Known, known
 from shop.store.shared import Statement
 from tests.support.commands import Commands, counted
@@ -71,7 +71,8 @@ def add_one(user: str) -> Awaitable[shared.Seen | None]:
 
 
 async def balance(user: str) -> int:
-    document = await collection("billing", "users").find_one({"_id": user})
+    """Read what the primary has: after a write concern that failed it may not be durable yet."""
+    document = await latest(collection("billing", "users")).find_one({"_id": user})
     return 0 if document is None else int(document["balance"])
 
 
