@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy import overlay, readiness
-from deploy.commands import Commands, Failed
+from deploy.commands import WHICH_CLUSTER, Commands, Failed, Missing
 from deploy.overlay import BINDING, JOB, PING, SERVICE, SINK, SOURCE, Overlay, kind, resource
 from shop.doctor.reading import Document, listed, mapping
 
@@ -44,17 +44,14 @@ def check(commands: Commands) -> None:
     """See that a cluster answers, and that it has Knative. Raises Failed, saying what to do, when not."""
     try:
         commands.read("kubectl", "get", "customresourcedefinitions", *_NEEDED, "-o", "name")
+    except Missing:
+        raise
     except Failed as failure:
         if "Forbidden" in str(failure):
             commands.say("You may not look at what is installed there; if something is missing, apply says so")
             return
-        if "is missing" in str(failure):
-            raise
         if "NotFound" not in str(failure):
-            raise Failed(
-                f"{failure}\nNo cluster answers. `kubectl config current-context` says which one is asked; kind, "
-                "minikube and `kn quickstart` make one on this machine"
-            ) from failure
+            raise Failed(f"{failure}\nNo cluster answers. {WHICH_CLUSTER}") from failure
         absent = [what for name, what in _NEEDED.items() if name in str(failure)]
         raise Failed(
             f"the cluster lacks {', '.join(absent)}. Install Serving, Eventing, and the Kafka broker with KafkaSource "

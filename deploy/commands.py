@@ -1,6 +1,7 @@
 """Run programs of others, each shown before it runs."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,8 +24,21 @@ _READ_TIMEOUT_S: Final = 60
 """A question to a cluster takes a second; one that is far away, or just starting, some more."""
 
 
+WHICH_CLUSTER: Final = (
+    "`kubectl config current-context` says which cluster is asked; kind, minikube and `kn quickstart` make one on this "
+    "machine"
+)
+
+_LOGGED: Final = re.compile(r"^[EWI][0-9]{4} .*\n", re.MULTILINE)
+"""A line of kubectl's log. What it says in the end has the same reason once, in plain words."""
+
+
 class Failed(Exception):
     """A verb cannot go on; the text says why, and what to do."""
+
+
+class Missing(Failed):
+    """A program is not installed."""
 
 
 def _search_path() -> str:
@@ -74,7 +88,7 @@ class Commands:
         except subprocess.TimeoutExpired:
             raise Failed(f"{shlex.join(words)} gave no answer within {_READ_TIMEOUT_S} s") from None
         if done.returncode:
-            raise Failed(done.stderr.strip() or f"{shlex.join(words)} failed (exit {done.returncode})")
+            raise Failed(_LOGGED.sub("", done.stderr).strip() or f"{shlex.join(words)} failed (exit {done.returncode})")
         return done.stdout
 
     def show(self, *words: str) -> None:
@@ -84,5 +98,5 @@ class Commands:
     def _found(self, words: tuple[str, ...]) -> list[str]:
         program = shutil.which(words[0], path=self.path)
         if program is None:
-            raise Failed(f"{words[0]} is missing: {_MISSING.get(words[0], 'install it')}")
+            raise Missing(f"{words[0]} is missing: {_MISSING.get(words[0], 'install it')}")
         return [program, *words[1:]]

@@ -98,7 +98,13 @@ def bill(packages: Iterable[Locked], version: str) -> Mapping[str, Any]:
 
 
 def write(path: Path, version: str, lock: Path = LOCK) -> int:
-    """Write the bill of a lock to a file, and return how many packages it names. Raises Failed for a bad lock."""
+    """Write the bill of a lock to a file, and return how many packages it names.
+
+    Raises Failed for a bad lock, or a file that cannot be written.
+    """
     packages = locked(lock.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(bill(packages, version), indent=2) + "\n", encoding="utf-8")
+    try:
+        path.write_text(json.dumps(bill(packages, version), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Failed(f"{path} cannot be written: {error.strerror}; name another file: OUTPUT=sbom.cdx.json") from error
     return len(packages)

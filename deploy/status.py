@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from deploy.commands import Commands, Failed
+from deploy.commands import WHICH_CLUSTER, Commands, Failed, Missing
 from shop.doctor.reading import listed, mapping
 
 _SERVICES: Final = "services.serving.knative.dev"
@@ -48,7 +48,12 @@ def urls(commands: Commands, namespace: str) -> dict[str, str]:
 
 
 def _items(commands: Commands, kind: str, namespace: str) -> list[dict[str, Any]]:
-    told = json.loads(commands.read("kubectl", "get", kind, "-n", namespace, "-o", "json"))
+    try:
+        told = json.loads(commands.read("kubectl", "get", kind, "-n", namespace, "-o", "json"))
+    except Missing:
+        raise
+    except Failed as failure:
+        raise Failed(f"{failure}\nNo cluster with Knative answers. {WHICH_CLUSTER}") from failure
     return listed(told.get("items"))
 
 

@@ -21,7 +21,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Fields = dict[str, Any]
@@ -113,8 +113,21 @@ class Shop:
             return refused.code, float(refused.headers.get("Retry-After", 0)), json.load(refused) if is_json else {}
 
 
-if __name__ == "__main__":
-    verb, name, user, amount = sys.argv[1:]
+def main(words: Sequence[str]) -> str:
+    """Do what the words say, and return what became of it; exit with the reason when it is nothing."""
+    try:
+        verb, name, user, amount = words
+        send, wanted = {"deposit": Shop.deposit, "order": Shop.order}[verb], int(amount)
+    except (KeyError, ValueError):
+        sys.exit(__doc__)
     url, kept = os.environ.get("SHOP_URL", "http://127.0.0.1:8080"), os.environ.get("SHOP_KEPT", "kept.sqlite")
-    shop = Shop(url, kept, token=os.environ.get("SHOP_TOKEN", ""))
-    print((shop.order if verb == "order" else shop.deposit)(name, user, int(amount))["message"])
+    try:
+        answer = send(Shop(url, kept, token=os.environ.get("SHOP_TOKEN", "")), name, user, wanted)
+    except (Refused, Unknown, ValueError) as failure:
+        sys.exit(f"{failure}")
+    why = f": {answer['decline_code']}" if answer.get("decline_code") else ""
+    return f"{answer.get('outcome', answer['message'])}{why}"
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1:]))

@@ -38,4 +38,6 @@ def consume(kafka: str, database: sqlite3.Connection) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     consume(sys.argv[1], sqlite3.connect(sys.argv[2]))

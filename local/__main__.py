@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from local.folder import LOGS
 from local.manifests import ManifestError
 from local.program import Stopped, Voice, aside, run
 from local.servers.kafka_program import installed
@@ -40,7 +41,8 @@ async def _run(say: Callable[[str], None]) -> None:
         await aside(lambda: installed(say))
     async with stack:
         say(
-            f"\nReady after {time.monotonic() - begun:.1f} s on {stack.url}; logs are in {stack.log_file('*').parent}\n"
+            f"\nReady after {time.monotonic() - begun:.1f} s on {stack.url}; logs are in {settings.folder / LOGS}\n\n"
+            f"  {'for customers':<40} the function's own address"
         )
         for route in stack.manifests.routes:
             say(f"  {stack.url + route.path:<40} {stack.host_url(route.service.name)}")

@@ -8,12 +8,13 @@ Whoever lists functions finds it there. A manifest is a copy of a sister's, so w
     make new NAME=count_sales TOPIC=results     takes each PaymentDecided
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
+
+from tests.support.options import Parser
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -152,7 +153,7 @@ def _row(words: Mapping[str, str], trigger: str) -> str:
 
 def main() -> None:
     """Read the command line, make the function, and say what comes next."""
-    parser = argparse.ArgumentParser(prog="make new", description="Make a function that does nothing yet.")
+    parser = Parser(prog="make new", description="Make a function that does nothing yet.")
     parser.add_argument("--name", required=True, help="what it does, a verb and a noun: refund_order")
     parser.add_argument("--service", choices=SERVICES, default="orders", help="whose database it works on")
     parser.add_argument("--topic", help="take the events of this topic, in place of answering POST")

@@ -38,21 +38,21 @@ def status(ctx: typer.Context, json: Json = False) -> None:
 def _summary(found: Status) -> Iterator[str]:
     orders = found.orders
     if orders is not None:
-        yield f"baskets       {count(orders.baskets)}"
+        yield f"baskets         {count(orders.baskets)}"
         oldest = f", the oldest for {orders.oldest_s:.0f} s; {orders.stuck} resent" if orders.undecided else ""
-        yield f"undecided     {orders.undecided}{oldest}"
+        yield f"undecided       {orders.undecided}{oldest}"
     if found.decided is not None:
-        yield f"decided       {decided(found)}"
+        yield f"decided         {decided(found)}"
     for name, group in (found.groups or {}).items():
         there = "1 member" if group.members == 1 else f"{group.members} members"
         yield f"{name:<15} {waiting(found, group)}; {there}"
     if found.letters is not None:
         many = {f"{function} {code}": number for (function, code), number in found.waiting.items()}
-        yield f"dead letters  {count(many) or 'none waits'}"
+        yield f"dead letters    {count(many) or 'none waits'}"
     if orders is not None:
         last = orders.verified
         said = f"{last.problems} problems at {rfc3339(last.at)}" if last is not None else "never"
-        yield f"verified      {said}"
+        yield f"verified        {said}"
 
 
 def _show_troubles(found: Status) -> None:

@@ -47,6 +47,12 @@ def test_the_same_lock_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """In one line."""
+    with pytest.raises(Failed, match=r"nowhere/bill\.json cannot be written: No such file or directory"):
+        sbom.write(tmp_path / "nowhere" / "bill.json", "1")
+
+
 DIGEST = "0" * 64
 
 

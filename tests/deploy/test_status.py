@@ -74,6 +74,14 @@ def test_a_kafka_that_cannot_be_asked_is_said(tmp_path: Path) -> None:
     assert "How far behind the consumers are is not known: error: no such file" in refused.said
 
 
+def test_a_cluster_that_does_not_answer_is_told_what_to_do(tmp_path: Path) -> None:
+    """In kubectl's words, without its log, and with where to look."""
+    there = StandIns(tmp_path, "kubectl")
+    there.answer("kubectl", "get", error="E1127 10:41:26.028012 1 memcache.go:265] again\nrefused: is it there?\n")
+    with pytest.raises(Failed, match=r"\Arefused: is it there\?\nNo cluster with Knative answers\..*current-context"):
+        status.show(there.commands(), "shop")
+
+
 def test_a_namespace_without_functions_is_told_what_to_do(tmp_path: Path) -> None:
     """An empty table would say nothing."""
     there = StandIns(tmp_path, "kubectl")

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from examples.client import Refused, Shop, Unknown
+from examples.client import Refused, Shop, Unknown, main
 from local.stack import Stack
 from tests.support.processes import ROOT
 
@@ -154,6 +154,13 @@ async def test_what_the_shop_refuses_is_not_sent_again(stack: Stack, tmp_path: P
     shop = Shop(stack.url, str(tmp_path / "kept"))
     with pytest.raises(Refused, match="404 there is no such user"):
         await asyncio.to_thread(shop.deposit, "salary", f"Nobody {uuid.uuid4()}", 100)
+
+
+def test_a_command_line_that_is_none_is_answered_with_how_to_call_it() -> None:
+    """Also a verb or a sum that there is not."""
+    for words in ([], ["pay", "book", "Pavel", "10"], ["order", "book", "Pavel", "ten"]):
+        with pytest.raises(SystemExit, match=r"python examples/client\.py order book-17"):
+            main(words)
 
 
 @pytest.fixture
