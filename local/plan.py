@@ -92,6 +92,8 @@ class Plan:
         if not _TOLD.isdisjoint(values):
             values = {name: value for name, value in values.items() if name not in _TOLD}
             values |= {"LOCAL_DIR": str(self.folder), **self.settings.kafka_login}
+            if self.zipkin_url is not None:
+                values["TRACE_URL"] = f"{self.zipkin_url}/zipkin/traces/{{trace}}"
         bound = [self.address(each.sink) for each in self.manifests.bindings if each.subject.name == service.name]
         return {
             "HOST": "127.0.0.1",  # a container listens everywhere; a laptop should not

@@ -92,17 +92,16 @@ def _why_undecided(known: Known, basket: Document, status: Status, now: datetime
 
 def _why(known: Known, consumer: str, status: Status, now: datetime, since: datetime) -> str:
     """Say why a consumer has not done its part: the deepest cause that is known."""
-    basket = known.basket or {}
-    about = f"{basket.get('_id')}"
-    refused = [each for each in _of(status.letters or (), about) if each.consumer == consumer]
-    if refused:
-        (_, code), reason = kind_of(refused[-1]), refused[-1].kind or "without a reason"
-        return f": it refused the event with {code} ({reason}), which waits as a dead letter"
+    letters = [each for each in _of(status.letters or (), known.basket or {}) if each.consumer == consumer]
+    if refused := [each for each in letters if each.refused]:
+        return f": it refused the event with {_said(refused[-1])}, which waits as a dead letter"
     if away := status.of("kafka_away"):
         return f": {away.says}"
     for cause in _CONSUMER_CAUSES:
         if trouble := status.of(cause, consumer):
             return f": {trouble.says}"
+    if letters:  # what it could not do then it may be able to do now
+        return f": it could not take the event, {_said(letters[-1])}, which waits as a dead letter"
     group = (status.groups or {}).get(consumer)
     if group is not None and group.lag:
         return f": {waiting(status, group)}"
@@ -111,8 +110,14 @@ def _why(known: Known, consumer: str, status: Status, now: datetime, since: date
     return ": the event was lost, or is being tried again"
 
 
-def _of(letters: Iterable[Letter], basket: str) -> list[Letter]:
-    return [each for each in letters if each.about is not None and each.about.basket == basket]
+def _of(letters: Iterable[Letter], basket: Document) -> list[Letter]:
+    """Return those about the latest attempt of a basket: earlier ones are decided, whatever was said of them."""
+    effect = f"{basket.get('_id')}", basket.get("attempt")
+    return [each for each in letters if each.about is not None and (each.about.basket, each.about.attempt) == effect]
+
+
+def _said(letter: Letter) -> str:
+    return f"{kind_of(letter)[1]} ({letter.kind or 'without a reason'})"
 
 
 def _next(basket: Document, now: datetime) -> str:

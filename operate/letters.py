@@ -27,6 +27,7 @@ from operate.places import DEAD_LETTERS, KNOWN, Places
 from operate.topics import Topics
 from shop.messages import event_id, other_term, terms
 from shop.schema.events_pb2 import DECLINED, PAID, PaymentDecided, PaymentRequested
+from wire.delivery import is_retried
 from wire.event import Event, NotAnEventError
 from wire.recording import recorded
 
@@ -131,6 +132,11 @@ class Letter:
         if self.parked:
             return "parked"
         return "outdated" if self.restored else "waiting"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the consumer will never take it, as it said; otherwise retries were given up."""
+        return self.code.isdecimal() and not is_retried(int(self.code))
 
     @property
     def waiting(self) -> bool:

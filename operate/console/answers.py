@@ -1,5 +1,6 @@
 """What a page is before it is text, and how it becomes text: by templates in which every value stays text."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 
 from operate.diagnosis import lasting
 
@@ -55,6 +56,21 @@ def _begun(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _shown(value: object) -> object:
+    """Write what nobody sees, or what turns the text around it, as its number: a name must not look like another one.
+
+    Joiners stay: scripts and emoji need them. So does what is markup already, such as a value of a form.
+    """
+    if isinstance(value, Undefined) or hasattr(value, "__html__"):
+        return value
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(value))
+
+
+_UNSEEN: Final = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202f\u2060-\u206f\u3164\ufeff]"
+)
+
+
 def _moment(at: datetime | None) -> str:
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
 
@@ -63,6 +79,7 @@ _environment: Final = Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=True,
     undefined=StrictUndefined,
+    finalize=_shown,
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -31,6 +31,12 @@ from shop.process import log, process
 MAX_BODY: Final = 16 * 1024
 """The largest form, in bytes: a reason and some ids."""
 
+_BODY_S: Final = 10.0
+"""How long a form may take to come."""
+
+_MOST_FIELDS: Final = 20
+"""How many fields the address of a page may have: those of a group of letters are five."""
+
 _HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -111,7 +117,7 @@ class _Console:
         if path not in PAGES:
             raise Refused(404, "there is no such page")
         caller = await _admin(request)
-        query = dict(parse_qsl(request.query.decode("latin-1"), keep_blank_values=True, max_num_fields=20))
+        query = _query(request)
         if method in ("GET", "HEAD"):
             return _answered(await asyncio.to_thread(PAGES[path], self.shop, query), query)
         if method != "POST" or path not in buttons.PUSHES:
@@ -147,17 +153,31 @@ def check_same_origin(request: Request) -> None:
         raise Refused(403, "this was not sent by a page of the console: nothing was done")
 
 
+def _query(request: Request) -> Mapping[str, str]:
+    try:
+        return dict(parse_qsl(request.query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError as error:
+        raise Refused(400, "no page has so many fields in its address") from error
+
+
 async def _body(request: Request) -> bytes:
+    try:
+        async with asyncio.timeout(process.current().limit(_BODY_S)):
+            return await _read_body(request)
+    except TimeoutError as error:
+        raise Refused(408, f"the form did not come within {_BODY_S:.0f} s: nothing was done") from error
+
+
+async def _read_body(request: Request) -> bytes:
     body, more = b"", True
-    async with asyncio.timeout(10):
-        while more:
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise Refused(400, "the form ended early: nothing was done")
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_BODY:
-                raise Refused(413, "the form is too large: nothing was done")
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the form ended early: nothing was done")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise Refused(413, "the form is too large: nothing was done")
     return body
 
 
@@ -169,8 +189,8 @@ def _answered(page: Page | Found, query: Mapping[str, str]) -> Response:
 
 def _page(page: Page, status: int, *, only_live: bool = False) -> Response:
     text = rendered(page, only_live=only_live)
-    # A browser that asks for the live part each second stops when nothing is on its way any more.
-    headers = _HEADERS if page.refresh else {**_HEADERS, "X-Settled": "true"}
+    # A browser that asks for the live part each second stops when nothing is on its way any more; an error is no end.
+    headers = _HEADERS if page.refresh or status >= 400 else {**_HEADERS, "X-Settled": "true"}
     return Response(text.encode("utf-8", "replace"), status, headers, b"text/html; charset=utf-8")
 
 

@@ -36,10 +36,15 @@ _MOST_REFUSALS: Final = 3
 _AT_ONCE: Final = 8
 """As `orders dlq redrive` does it."""
 
+_LISTED: Final = 50
+"""How many letters a question lists; of the others it says how many there are."""
+
 _log = logging.getLogger(__name__)
 
 
-def _question(shop: Shop, verb: str, says: Sequence[str], back: str, sent: Mapping[str, str], **values: object) -> Page:
+def _question(
+    shop: Shop, verb: str, says: Sequence[str], back: str, sent: Mapping[str, str], letters: Sequence[Letter] = ()
+) -> Page:
     """Return the page that asks before a button is pushed; what it would do is said first."""
     asked = {
         "verb": verb,
@@ -48,10 +53,10 @@ def _question(shop: Shop, verb: str, says: Sequence[str], back: str, sent: Mappi
         "sent": {"id": str(ObjectId()), **sent},
         "may_push": shop.may_push,
         "read_only": READ_ONLY,
-        "letters": [],
-        **values,
+        "letters": letters[:_LISTED],
+        "more": max(0, len(letters) - _LISTED),
     }
-    return Page("push.html", verb, asked)
+    return Page("push.html", f"{verb[:1].upper()}{verb[1:]}?", asked)
 
 
 def _push(
@@ -136,7 +141,7 @@ def redrive(shop: Shop, query: Query) -> Page:
         "Each goes to the function that refused it, and to no other, under the same id. What was refused for good is "
         "refused again, unless the function or the data it looks at have changed since."
     )
-    return _question(shop, "redrive", says, link("/letters"), _asked(query), letters=todo[:50])
+    return _question(shop, "redrive", says, link("/letters"), _asked(query), todo)
 
 
 def _redrive(shop: Shop, form: Query, who: str) -> Found:
@@ -161,7 +166,7 @@ def park(shop: Shop, query: Query) -> Page:
     says.append(
         "What is parked is skipped by a redrive, and is no trouble any more. The reason is kept with each, in ASCII."
     )
-    return _question(shop, "park", says, link("/letters"), _asked(query), letters=todo[:50])
+    return _question(shop, "park", says, link("/letters"), _asked(query), todo)
 
 
 def _park(shop: Shop, form: Query, who: str) -> Found:

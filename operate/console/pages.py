@@ -23,6 +23,7 @@ from operate.status import LONG, Status, decided, waiting
 from operate.story import Moment
 from operate.verify import Look
 from shop.messages import to_json
+from shop.process.trace import is_sampled, trace_of
 from wire.event import Event
 
 READ_ONLY: Final = (
@@ -31,10 +32,11 @@ READ_ONLY: Final = (
 )
 
 _BASKET: Final = re.compile(r"[0-9a-f]{24}")
+_BASKET_OR_EVENT: Final = re.compile(r"([0-9a-f]{24})(?:\.\d{1,18})?")
+"""A basket, alone or in the id of an event."""
+
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
 """The id of a trace, alone or in a traceparent."""
-
-_EVENT_ID: Final = re.compile(r"([0-9a-f]{24})\.\d{1,18}")
 
 _GAP_S: Final = 2.0
 """What lasts longer between two moments of a story is marked: an order usually takes less than one second in all."""
@@ -55,9 +57,7 @@ def home(shop: Shop, _: Query) -> Page:
 def find(shop: Shop, query: Query) -> Page | Found:
     """Go to the basket, the event, the trace or the customer that somebody looks for."""
     sought = query.get("q", "").strip()
-    if _BASKET.fullmatch(sought.lower()):
-        return Found(link("/order", basket=sought.lower()))
-    if match := _EVENT_ID.fullmatch(sought.lower()):
+    if (match := _BASKET_OR_EVENT.fullmatch(sought.lower())) and not _is_only_a_name(shop, match[1], sought):
         return Found(link("/order", basket=match[1]))
     if (match := _TRACE.fullmatch(sought.lower())) and (traced := baskets.of_trace(shop.databases, match[1])):
         if len(traced) == 1:
@@ -65,6 +65,15 @@ def find(shop: Shop, query: Query) -> Page | Found:
         values = {"trace": match[1], "baskets": traced, "now": shop.databases.now()}
         return Page("trace.html", "Orders of one trace", values)
     return Found(link("/customer", user=sought)) if sought else home(shop, query)
+
+
+def _is_only_a_name(shop: Shop, basket: str, sought: str) -> bool:
+    """Whether what looks like a basket is none, but a customer: anybody may be called so."""
+    stored = shop.databases.collection("orders", "baskets").find_one({"_id": ObjectId(basket)}, {"_id": 1})
+    if stored is not None:
+        return False
+    account = shop.databases.collection("billing", "users").find_one({"_id": sought}, {"_id": 1})
+    return account is not None or bool(baskets.of_customer(shop.databases, sought))
 
 
 def orders(shop: Shop, query: Query) -> Page:
@@ -108,10 +117,22 @@ def order(shop: Shop, query: Query) -> Page:
         "story": _with_gaps(moments),
         "still_s": _still_s(moments, known, status),
         "remark": remark,
+        "traces": _traces(shop, known.basket or {}),
     }
     refresh = "" if known.is_settled else link("/order", basket=basket, live=1)
     code = 200 if known.basket is not None else 404
     return Page("order.html", f"Basket {basket}", values, code, refresh)
+
+
+def _traces(shop: Shop, known: Document) -> list[Mapping[str, str]]:
+    """Return the traces of a basket's attempts, the latest first, and where each that was recorded is shown."""
+    found = []
+    for at, attempt in enumerate((known, *reversed(known.get("declines", [])))):
+        if traceparent := attempt.get("traceparent"):
+            trace = trace_of(traceparent)
+            address = shop.trace_url.replace("{trace}", trace) if is_sampled(traceparent) else ""
+            found.append({"of": f"of attempt {attempt['attempt']}" if at else "Trace", "id": trace, "at": address})
+    return found
 
 
 def _with_topics(shop: Shop, moments: list[Moment], basket: str, known: Document) -> str:

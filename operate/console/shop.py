@@ -15,6 +15,7 @@ from operate.places import NotTold, find
 from operate.running import RunningShop
 from operate.status import Status
 from operate.topics import Topics
+from operate.urls import checked
 from operate.watch import LETTERS, Watch
 from shop.process import process
 
@@ -33,6 +34,9 @@ class Shop:
     topics: Topics | None
     anybody_may_push: bool = False
     """Whether whoever reaches the console may push its buttons, where nobody is identified: for one machine."""
+
+    trace_url: str = ""
+    """Where a trace is shown, with {trace} for its id; empty where nothing shows traces."""
 
     _watch: Watch = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -76,4 +80,7 @@ def opened(environment: Mapping[str, str] = os.environ) -> Shop:
         topics: Topics | None = running.topics()
     except NotTold:
         topics = None
-    return Shop(running, running.databases(), topics, environment.get("CONSOLE_PUSH") == "anybody")
+    push, trace_url = environment.get("CONSOLE_PUSH"), environment.get("TRACE_URL", "")
+    if trace_url:
+        checked(trace_url.replace("{trace}", "0" * 32), "TRACE_URL")
+    return Shop(running, running.databases(), topics, push == "anybody", trace_url)

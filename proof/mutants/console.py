@@ -37,7 +37,23 @@ MUTANTS = (
         _WATCH,
         _BUTTONS,
     ),
-    _in("diagnosis", "a dead letter is every order's", "each.about.basket == basket]", "True]", _DIAGNOSIS),
+    _in(
+        "diagnosis", "a dead letter is every order's", "each.about.attempt) == effect]", "each) != effect]", _DIAGNOSIS
+    ),
+    _in(
+        "diagnosis",
+        "a dead letter of an attempt before explains this one",
+        "(each.about.basket, each.about.attempt) == effect]",
+        "each.about.basket == effect[0]]",
+        _DIAGNOSIS,
+    ),
+    _in(
+        "diagnosis",
+        "what was given up hides what is wrong now",
+        "for each in letters if each.refused]",
+        "for each in letters]",
+        _DIAGNOSIS,
+    ),
     _in(
         "diagnosis",
         "the decision of an attempt before counts",

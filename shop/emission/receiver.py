@@ -24,6 +24,9 @@ from shop.process.tls import trusted
 TIMEOUT_S = 8.0
 """How long one receiver may take, the look-up of its name included: it is inside a function's 10 s."""
 
+TURN_S = 2.0
+"""How long the connection to one of several addresses may take: one that never answers must leave time for the next."""
+
 MAX_HEAD = 16 * 1024
 """The most bytes of an answer's head that are read."""
 
@@ -78,8 +81,9 @@ async def _connect(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the first address that takes us. Raises the OSError of the last one."""
     for address in addresses[:-1]:
-        with suppress(OSError):
-            return await asyncio.open_connection(address, port, limit=MAX_HEAD, **tls)
+        with suppress(OSError):  # a TimeoutError is one
+            async with asyncio.timeout(process.current().limit(TURN_S)):
+                return await asyncio.open_connection(address, port, limit=MAX_HEAD, **tls)
     return await asyncio.open_connection(addresses[-1], port, limit=MAX_HEAD, **tls)
 
 

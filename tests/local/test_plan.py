@@ -1,5 +1,6 @@
 """What runs where follows from manifests, settings and ports; no machine is needed to see it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ def test_an_operators_tool_is_told_of_the_folder_of_the_stack() -> None:
     told = operated.environment(console)
     assert told["LOCAL_DIR"] == "/s"
     assert told["BILLING_MONGODB_URI"] == operated.mongodb_uri
-    assert not {"KAFKA_BOOTSTRAP_SERVERS", "SINK_URL", "FUNCTION_URL"} & told.keys()
+    assert not {"KAFKA_BOOTSTRAP_SERVERS", "SINK_URL", "FUNCTION_URL", "TRACE_URL"} & told.keys()
+    traced = replace(operated, ports={**PORTS, "ZIPKIN_PORT": 99}).environment(console)
+    assert traced["TRACE_URL"] == "http://127.0.0.1:99/zipkin/traces/{trace}"
     assert "console" not in {service.name for service in manifests.read(Settings.manifests).services}
 
 

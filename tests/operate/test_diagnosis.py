@@ -42,9 +42,18 @@ def status(*troubles: Trouble, letters: list[Letter] | None = None, **groups: Gr
     return Status(NOW, orders, fine | given, {}, letters or [], troubles=troubles)
 
 
-def letter(consumer: str, about: PaymentRequested | PaymentDecided) -> Letter:
+def letter(
+    consumer: str,
+    about: PaymentRequested | PaymentDecided,
+    code: str = "422",
+    reason: str = "wrong_event: it was edited",
+) -> Letter:
     event = Event({"specversion": "1.0", "id": "1", "source": "/x", "type": "y"}, b"")
-    return Letter(event, consumer, True, "422", "wrong_event: it was edited", about, 0, 0, "", NOW)
+    return Letter(event, consumer, True, code, reason, about, 0, 0, "", NOW)
+
+
+def requested(attempt: int = 1, basket: ObjectId | None = None) -> PaymentRequested:
+    return PaymentRequested(basket=str(basket or BASKET), attempt=attempt)
 
 
 BEHIND = Group(1, 5, ago(73))
@@ -89,13 +98,38 @@ NEXT = "; resend_orders asks again in 12 s."
         ),
         (
             Known(basket()),
-            status(letters=[letter("billing-handler", PaymentRequested(basket=str(BASKET)))]),
+            status(letters=[letter("billing-handler", requested())]),
             f"{HANGS}it refused the event with wrong_event (it was edited), which waits as a dead letter{NEXT}",
+        ),
+        *(
+            (
+                Known(basket(attempt=2)),
+                status(letters=[letter("billing-handler", another)]),
+                f"{HANGS}the event was lost, or is being tried again{NEXT}",
+            )
+            for another in (requested(2, ObjectId()), requested(1))
         ),
         (
             Known(basket()),
-            status(letters=[letter("billing-handler", PaymentRequested(basket=str(ObjectId())))]),
-            f"{HANGS}the event was lost, or is being tried again{NEXT}",
+            status(letters=[letter("billing-handler", requested(), "503", "database_unavailable: MongoDB was away")]),
+            f"{HANGS}it could not take the event, database_unavailable (MongoDB was away), "
+            f"which waits as a dead letter{NEXT}",
+        ),
+        (
+            Known(basket()),
+            status(
+                Trouble("no_answer", "billing-handler", "billing-handler is frozen"),
+                letters=[letter("billing-handler", requested(), "", "no answer")],
+            ),
+            f"{HANGS}billing-handler is frozen{NEXT}",
+        ),
+        (
+            Known(basket()),
+            status(
+                Trouble("no_answer", "billing-handler", "billing-handler is frozen"),
+                letters=[letter("billing-handler", requested())],
+            ),
+            f"{HANGS}it refused the event with wrong_event (it was edited), which waits as a dead letter{NEXT}",
         ),
         (
             Known(basket(), CHARGED),

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import pytest
@@ -12,12 +12,14 @@ from bson import Int64, ObjectId
 
 from local.servers.mongodb import Mongod
 from operate import actions
+from operate.console import served
 from operate.letters import Letter
 from operate.places import Address
 from shop.process import process
+from shop.process.process import Process
 from shop.schema.events_pb2 import PaymentRequested
 from shop.store.client import collection
-from tests.operate.console.conftest import Browser, Handed
+from tests.operate.console.conftest import HOST, Browser, Handed
 from tests.operate.console.test_pages import letter, ordered
 from tests.operate.stored import baskets, users
 from tests.support.issuer import Issuer, token
@@ -204,6 +206,7 @@ async def test_a_redrive_says_first_what_it_would_do(pushing: Browser, sink: Sin
     group = {"consumer": "billing-handler", "code": "422", "error": "wrong_event", "kind": "it was edited"}
     page = await pushing.get("/redrive", **group)
     assert "1 would be sent again to billing-handler. 1 are skipped: parked." in page.words
+    assert "1 of billing-handler: wrong_event, it was edited; redriven 0 times" in page.words
     assert posted(sink) == []
     answer = await pushing.push("/redrive", {**page.form, **WHY})
     assert answer.status == 303
@@ -212,6 +215,35 @@ async def test_a_redrive_says_first_what_it_would_do(pushing: Browser, sink: Sin
     (action,) = actions.latest(pushing.shop.databases)
     assert (action.verb, action.outcome) == ("redrive", "1 delivered")
     assert action.about == ("66b1f0c2a5d3e4f601020304",)
+
+
+async def test_a_question_lists_some_letters_and_counts_the_others(pushing: Browser) -> None:
+    """Thousands may wait."""
+    pushing.shop.dead = [dead()] * 53  # type: ignore[attr-defined]
+    for path in ("/redrive", "/park"):
+        page = await pushing.get(path)
+        assert len([tag for tag, attributes in page.tags if "/letter?" in (attributes.get("href") or "")]) == 50
+        assert "and 3 more" in page.words
+
+
+async def test_a_form_that_does_not_come_is_given_up(pushing: Browser) -> None:
+    """Nothing is done, and it is no bug of ours."""
+
+    async def never() -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    headers = [(b"host", HOST.encode()), (b"sec-fetch-site", b"same-origin")]
+    scope = {"type": "http", "method": "POST", "path": "/ask", "query_string": b"", "headers": headers}
+    said: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    with process.running(Process(process.current().settings, patience=0.005)):
+        await vars(served("console", pushing.shop))["app"](scope, never, send)
+    assert said[0]["status"] == 408
+    assert actions.latest(pushing.shop.databases) == []
 
 
 async def test_only_the_letters_of_the_group_are_pushed(pushing: Browser, sink: Sink) -> None:

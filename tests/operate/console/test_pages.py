@@ -14,6 +14,8 @@ from bson import Int64, ObjectId
 from local.servers.mongodb import Mongod
 from operate.baskets import LISTS, PAGE, of_trace, page
 from operate.console.app import PAGES
+from operate.console.shop import opened
+from operate.errors import WrongUse
 from operate.letters import Letter
 from operate.metrics import CONTENT_TYPE
 from shop.schema.events_pb2 import PaymentRequested
@@ -90,6 +92,19 @@ async def test_a_hostile_name_and_reason_stay_text(browser: Browser) -> None:
     assert HOSTILE in (await browser.get("/orders", show="declined")).words
 
 
+async def test_a_name_that_turns_text_around_or_hides_some_is_told_from_another(browser: Browser) -> None:
+    """What cannot be seen is written as its number wherever a name is shown; addresses and forms have it as it is."""
+    name = "Ann\u202e\u200b\u00a0Lee"
+    await baskets().insert_one(ordered(name))
+    for path, query in (("/orders", {"show": "undecided"}), ("/customer", {"user": name}), ("/verify", {"user": name})):
+        answer = await browser.get(path, **query)
+        assert name not in answer.words, path
+        assert "Ann\\u202e\\u200b\\u00a0Lee" in answer.words, path
+    assert answer.form["user"] == name
+    page = await browser.get("/orders", show="undecided")
+    assert "/customer?user=Ann%E2%80%AE%E2%80%8B%C2%A0Lee" in [attributes.get("href") for _, attributes in page.tags]
+
+
 @pytest.mark.parametrize(
     ("sought", "at"),
     [
@@ -102,6 +117,21 @@ async def test_whatever_somebody_knows_of_an_order_finds_it(browser: Browser, so
     """A basket, an event, a customer."""
     answer = await browser.get("/find", q=sought)
     assert (answer.status, answer.headers["location"]) == (303, at)
+
+
+async def test_a_customer_may_be_called_like_a_basket(browser: Browser) -> None:
+    """Who has an account or a basket is found, unless there is such a basket."""
+    basket = ordered("66b1f0c2a5d3e4f601020304.1")
+    await users().insert_one({"_id": "66b1f0c2a5d3e4f601020304", "balance": Int64(0)})
+    await baskets().insert_one(basket)
+    await users().insert_one({"_id": str(basket["_id"]), "balance": Int64(0)})
+    for sought, at in (
+        ("66b1f0c2a5d3e4f601020304", "/customer?user=66b1f0c2a5d3e4f601020304"),
+        ("66b1f0c2a5d3e4f601020304.1", "/customer?user=66b1f0c2a5d3e4f601020304.1"),
+        ("66b1f0c2a5d3e4f601020304.2", "/order?basket=66b1f0c2a5d3e4f601020304"),
+        (str(basket["_id"]), f"/order?basket={basket['_id']}"),
+    ):
+        assert (await browser.get("/find", q=sought)).headers["location"] == at
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -130,6 +160,32 @@ async def test_a_trace_finds_the_order_that_it_placed(browser: Browser) -> None:
     assert "<script>alert" not in answer.body
     for nobodys in ("d" * 32, f"{TRACE}.*", f"00-{'.' * 32}-{'0' * 16}-01"):
         assert (await browser.get("/find", q=nobodys)).headers["location"].startswith("/customer?"), nobodys
+
+
+async def test_a_trace_that_was_recorded_is_a_link_to_what_shows_traces(browser: Browser) -> None:
+    """Where something shows them; of one that nobody recorded there is nothing to see."""
+    declined = {"attempt": Int64(1), "sum": Int64(10), "traceparent": traced()[:-1] + "0"}
+    basket = ordered("Ann", attempt=Int64(2), declines=[declined], traceparent=traced("b" * 32))
+    await baskets().insert_one(basket)
+
+    async def links() -> list[str]:
+        page = await browser.get("/order", basket=basket["_id"])
+        assert f"Trace {'b' * 32} of attempt 1 {TRACE}" in page.words
+        found = [str(attributes.get("href")) for tag, attributes in page.tags if tag == "a"]
+        return [address for address in found if not address.startswith(("/", "#"))]
+
+    assert await links() == []
+    browser.shop.trace_url = "http://zipkin:9411/zipkin/traces/{trace}"
+    assert await links() == [f"http://zipkin:9411/zipkin/traces/{'b' * 32}"]
+
+
+def test_a_trace_is_linked_to_nothing_that_is_no_address() -> None:
+    """A setting with a script in it ends the console's first page with its name."""
+    environment = {"MONGODB_URI": "mongodb://127.0.0.1:1"}
+    with opened({**environment, "TRACE_URL": "https://zipkin/{trace}"}).databases:
+        pass
+    with pytest.raises(WrongUse, match="TRACE_URL"):
+        opened({**environment, "TRACE_URL": "javascript:alert('{trace}')"})
 
 
 async def test_an_order_is_explained_with_its_story_and_its_gaps(browser: Browser) -> None:
@@ -263,10 +319,16 @@ async def test_metrics_are_there_for_prometheus(browser: Browser) -> None:
     assert (await browser.get("/healthz")).body == "ok\n"
 
 
-@pytest.mark.parametrize(("path", "status"), [("/nope", 404), ("/static/nope.js", 404), ("/static/../app.py", 404)])
-async def test_what_is_not_there_is_404(browser: Browser, path: str, status: int) -> None:
+@pytest.mark.parametrize("path", ["/nope", "/static/nope.js", "/static/../app.py", "/order?basket=nope"])
+async def test_what_is_not_there_is_404(browser: Browser, path: str) -> None:
     """As a page, and no file but ours is served."""
-    assert (await browser.get(path)).status == status
+    assert (await browser.get(path)).status == 404
+
+
+async def test_an_address_with_too_much_in_it_is_refused(browser: Browser) -> None:
+    """It is no bug of ours."""
+    answer = await browser.get("/orders", **{f"q{number}": number for number in range(100)})
+    assert (answer.status, "no page has so many fields" in answer.words.lower()) == (400, True)
 
 
 async def test_without_mongodb_a_page_says_so(shop_opened: Callable[..., Handed]) -> None:
@@ -278,6 +340,8 @@ async def test_without_mongodb_a_page_says_so(shop_opened: Callable[..., Handed]
     with running.databases() as databases:
         away = Browser(Handed(running, databases, None))
         assert (await away.get("/orders")).status == 503
+        live = await away.get("/order", basket=ObjectId(), live=1)
+        assert (live.status, "x-settled" in live.headers) == (503, False), "the page goes on asking"
         answer = await away.get("/health")
         assert (answer.status, "mongodb_away" in answer.words) == (200, True)
         assert (await away.get("/")).status == 200

@@ -79,6 +79,25 @@ async def test_a_name_is_looked_up_once_and_what_was_looked_at_is_reached(monkey
     assert (asked, connected) == (["hooks.example"], ["8.8.8.8", "9.9.9.9"])
 
 
+async def test_an_address_that_never_answers_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have an address of a network that leads nowhere from here, and one that works."""
+    connected: list[str] = []
+
+    async def create_connection(_: object, address: str, *__: object, **___: object) -> None:
+        connected.append(address)
+        if address == "8.8.8.8":
+            await asyncio.Event().wait()
+        raise ConnectionRefusedError
+
+    looked_up(monkeypatch, ["8.8.8.8", "9.9.9.9"])
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection, raising=False)
+    impatient = Process(process.current().settings, patience=0.05)
+    with process.running(impatient), pytest.raises(receiver.NotTaken, match="ConnectionRefusedError"):
+        await receiver.post("https://hooks.example/a", {}, b"", private=False)
+    assert connected == ["8.8.8.8", "9.9.9.9"]
+    assert receiver.TURN_S * 3 < receiver.TIMEOUT_S
+
+
 async def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever would have been taken."""
     looked_up(monkeypatch, ["8.8.8.8", "10.0.0.1"])
