@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -46,14 +46,16 @@ class Groups:
         except (KafkaException, TypeError, ValueError) as error:
             raise WrongUse(f"the configuration for Kafka cannot be used: {error}") from error
 
-    def look(self, groups: Mapping[str, str]) -> dict[str, Group]:
+    def look(self, groups: Mapping[str, str], if_there: Collection[str] = ()) -> dict[str, Group]:
         """Return how far groups, each with its topic, are. Raises NotReachable, and NoTopic for one that is not there.
 
-        Whether a group's lag is old is asked of the records themselves, one for each partition that has any left.
+        Whether a group's lag is old is asked of the records themselves, one for each partition that has any left. Of
+        those that need not be there only who has a member is told of.
         """
         self._said.clear()  # of an outage that is over
         try:
             members = self._members(list(groups))
+            groups = {name: topic for name, topic in groups.items() if members[name] or name not in if_there}
             ends = self._ends(groups.values())
             left = {group: self._left(group, topic, ends) for group, topic in groups.items()}
         except KafkaException as error:

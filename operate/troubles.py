@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Final
 
-from operate.places import CONSUMERS
+from operate.places import KNOWN
 from operate.status import CAUSES, LONG, SILENT, Status, Trouble, kind_of, waiting
 from shop.messages import rfc3339
 
@@ -26,7 +26,7 @@ def of(status: Status, found: Iterable[Trouble], *, mongodb: str, kafka: str) ->
 
 def of_consumers(status: Status) -> Iterator[Trouble]:
     """Yield why a consumer does not take its events: nobody brings them, or it does not answer, or it is not ready."""
-    for name in CONSUMERS:
+    for name in KNOWN:
         group = (status.groups or {}).get(name)
         waits = "" if group is None else f"; {waiting(status, group)}"
         answer = status.answers.get(name, "")

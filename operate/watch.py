@@ -20,7 +20,7 @@ from operate.databases import Databases, Document
 from operate.errors import NotReachable, WrongUse
 from operate.groups import Group, Groups
 from operate.letters import Letter
-from operate.places import CONSUMERS, Places
+from operate.places import CONSUMERS, KNOWN, OPTIONAL, Places
 from operate.status import DECISIONS, LONG, RECENT, SILENT, Orders, Status, Trouble
 from operate.topics import Topics
 from operate.urls import PORTS
@@ -146,7 +146,7 @@ class Watch:
             return None
         if self._groups is None:
             self._groups = Groups(self._places.kafka, self._topics, self._timeout_s)
-        return self._groups.look({name: consumer.topic for name, consumer in CONSUMERS.items()})
+        return self._groups.look({name: consumer.topic for name, consumer in KNOWN.items()}, if_there=OPTIONAL)
 
     def _look_at_letters(self) -> tuple[list[Letter], bool] | None:
         if self._topics is None:

@@ -18,7 +18,7 @@ from operate.databases import Document
 from operate.errors import NotReachable, WrongUse
 from operate.letters import STATES, Letter
 from operate.payments import payment
-from operate.places import CONSUMERS
+from operate.places import CONSUMERS, OPTIONAL
 from operate.status import LONG, Status, decided, waiting
 from operate.story import Moment
 from operate.verify import Look
@@ -305,7 +305,7 @@ def health(shop: Shop, _: Query) -> Page:
             "members": group.members if group else "not known",
             "answer": status.answers.get(name, "not asked") or "answers",
         }
-        for name in CONSUMERS
+        for name in (*CONSUMERS, *(name for name in OPTIONAL if name in (status.groups or {})))
     ]
     values = {"status": status, "consumers": rows, "decided": decided(status)}
     return Page("health.html", "Health", values, 200, link("/health", live=1))

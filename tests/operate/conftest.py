@@ -1,5 +1,6 @@
 """`orders` as a person runs it, against a stack, and a customer of that stack."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ class Customer:
 async def poison(stack: Stack, user: str) -> None:
     """Put an event on `payments` that no consumer can ever take: its id is not that of its data."""
     about = PaymentRequested(user=user, basket="66f0c1d2e3a4b5c6d7e8f901", number=1, attempt=1, sum=5)
-    about.ordered_at.GetCurrentTime()
+    about.ordered_at.FromSeconds(int(time.time()))
     event = as_event(about)
     headers = {f"ce-{name}": event.text(name) for name in event.attributes if name != "datacontenttype"}
     headers |= {"ce-id": "edited.1", "content-type": "application/protobuf"}

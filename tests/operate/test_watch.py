@@ -195,6 +195,16 @@ def test_a_consumer_that_does_not_take_its_events_has_one_cause(
     assert all(words in each.says for each in found)
 
 
+def test_webhooks_that_are_behind_are_a_trouble_and_none_where_there_are_none() -> None:
+    """A component brings them; nobody asks for their health."""
+    groups = {name: group() for name in FINE}
+    assert list(of_consumers(Status(AT, groups=groups, answers=FINE))) == []
+    late = groups | {"webhook-handler": group(lag=2, age_s=90)}
+    (found,) = of_consumers(Status(AT, groups=late, answers=FINE))
+    assert (found.cause, found.about) == ("behind", "webhook-handler")
+    assert found.says.endswith("2 events wait for it, the oldest for 90 s; see its log")
+
+
 def letter(consumer: str = "billing-handler", code: str = "422", reason: str = "wrong_event: it was edited") -> Letter:
     """Return a dead letter as whoever wrote it has it."""
     event = Event({"specversion": "1.0", "id": "1", "source": "/x", "type": "y"}, b"")

@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
 from local.servers import services
 from local.servers.parts import spawn
 from local.stack import KAFKA, KAFKA_SOURCE, Stack
 from operate.metrics import exposition
+from operate.places import CONSUMERS
 from tests.operate.command import Orders
 from tests.operate.conftest import Customer, poison
 from tests.support.stack_fixtures import eventually
@@ -85,6 +87,25 @@ async def test_a_kafka_source_that_is_absent_is_named(stack: Stack, orders: Orde
         said = await named(orders, "no_member", "order-handler")
     assert "its KafkaSource is absent or not ready" in said
     await over(orders, "no_member", "order-handler")
+
+
+async def test_webhooks_are_looked_at_where_they_are_deployed(stack: Stack, orders: Orders) -> None:
+    """By their group, as soon as it has a member, and no longer."""
+    assert (await orders("status", "--json")).json["groups"].keys() == CONSUMERS.keys()
+    config = {"bootstrap.servers": stack.kafka_bootstrap_servers, "group.id": "webhook-handler"}
+    source = Consumer({**config, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    source.subscribe(["results"])
+
+    async def joined() -> bool:
+        await asyncio.to_thread(source.poll, 0.1)
+        found = (await orders("status", "--json")).json["groups"]
+        return bool(found.get("webhook-handler", {}).get("members") == 1)
+
+    try:
+        await eventually(joined, VISIBLE_S)
+    finally:
+        await asyncio.to_thread(source.close)
+    assert "webhook-handler" not in (await orders("status", "--json")).json["groups"]
 
 
 async def test_a_wrong_database_is_named(stack: Stack, orders: Orders) -> None:
