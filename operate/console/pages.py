@@ -124,7 +124,7 @@ def order(shop: Shop, query: Query) -> Page:
     return Page("order.html", f"Basket {basket}", values, code, refresh)
 
 
-def _traces(shop: Shop, known: Document) -> list[Mapping[str, str]]:
+def _traces(shop: Shop, known: Document) -> Sequence[Mapping[str, str]]:
     """Return the traces of a basket's attempts, the latest first, and where each that was recorded is shown."""
     found = []
     for at, attempt in enumerate((known, *reversed(known.get("declines", [])))):
