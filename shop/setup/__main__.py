@@ -8,7 +8,8 @@ import sys
 from pymongo.errors import PyMongoError
 
 from shop.process import process
-from shop.setup import NotSetUp, make_users, mend, restored, setup, shard
+from shop.setup import NotSetUp, initiate, make_users, mend, restored, setup, shard
+from shop.setup.initiating import NotInitiated
 from shop.setup.restoring import NotRestored
 from shop.setup.sharding import NotSharded
 from shop.setup.users import lacking_passwords
@@ -56,6 +57,11 @@ def main() -> None:
         help="set up, then make in each database the user of its service, who may do what its functions do, and audit, "
         "who reads; run it again to change a password",
     )
+    verbs.add_argument(
+        "--initiate",
+        action="store_true",
+        help="first wait for a MongoDB of one node, and make it the replica set that its URI names; for one to try",
+    )
     arguments = parser.parse_args()
     services = tuple(arguments.services) or SERVICES
     if unknown := sorted(set(services) - set(SERVICES)):
@@ -68,13 +74,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         asyncio.run(_run(arguments, services))
-    except (NotSetUp, NotRestored, NotSharded) as error:
+    except (NotInitiated, NotSetUp, NotRestored, NotSharded) as error:
         sys.exit(str(error))
     except PyMongoError as error:
         sys.exit(f"MongoDB did not do it: {error}")
 
 
 async def _run(arguments: argparse.Namespace, services: tuple[str, ...]) -> None:
+    if arguments.initiate:
+        await initiate(services)
     if arguments.restored:
         await restored()
     stay = await mend(services) if arguments.mend else []

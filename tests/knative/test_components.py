@@ -49,18 +49,22 @@ def test_the_job_makes_the_topics_that_strimzi_makes(tmp_path: Path) -> None:
 
 PROGRAM = """#!/bin/sh
 echo "${0##*/} $*" >> "$CALLS"
+case "$*" in *--list) [ "$(grep -c -e --list "$CALLS")" -gt "$AWAY" ] || exit 1 ;; esac
 case "$*" in *--describe*) printf 'Topic: x\\tTopicId: y\\tPartitionCount: %s\\tReplicationFactor: 3\\n' "$HAS" ;; esac
 case "$*" in *"$REFUSED"*) exit 1 ;; esac
 cat > /dev/null # a program that reads would eat the table
 """
 
 
-def made(tmp_path: Path, has: int = 1, refused: str = "nothing") -> tuple[int, list[str]]:
-    """Run the Job's script with programs that write down their calls; return its exit code and them."""
+def made(tmp_path: Path, has: int = 1, refused: str = "nothing", away: int = 0) -> tuple[int, list[str]]:
+    """Run the Job's script with programs that write down their calls; return its exit code and them.
+
+    Kafka answers after it was `away` for some calls.
+    """
     documents = component(tmp_path, "topics-job")
     (container,) = one(documents, "Job", "topics").spec["template"]["spec"]["containers"]
-    for name in ("kafka-topics.sh", "kafka-configs.sh"):
-        (tmp_path / name).write_text(PROGRAM)
+    for name, program in {"kafka-topics.sh": PROGRAM, "kafka-configs.sh": PROGRAM, "sleep": "#!/bin/sh\n"}.items():
+        (tmp_path / name).write_text(program)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "topics").write_text(one(documents, "ConfigMap", "topics").content["data"]["topics"])
     (script,) = container["args"]
@@ -68,6 +72,7 @@ def made(tmp_path: Path, has: int = 1, refused: str = "nothing") -> tuple[int, l
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "CALLS": str(tmp_path / "calls"),
         "HAS": str(has),
+        "AWAY": str(away),
         "REFUSED": refused,
         "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
     }
@@ -81,7 +86,8 @@ def test_topics_are_made_and_set_as_the_table_says(tmp_path: Path) -> None:
     code, calls = made(tmp_path)
     assert code == 0
     kafka, settings = "--bootstrap-server kafka:9092", "min.insync.replicas=2,retention.ms=604800000"
-    assert calls[:4] == [
+    assert calls[:5] == [
+        f"kafka-topics.sh {kafka} --list",
         f"kafka-topics.sh {kafka} --create --if-not-exists --topic payments --partitions 10 --replication-factor 3",
         f"kafka-topics.sh {kafka} --describe --topic payments",
         f"kafka-topics.sh {kafka} --alter --topic payments --partitions 10",
@@ -101,7 +107,18 @@ def test_a_topic_that_cannot_be_made_fails_the_job(tmp_path: Path) -> None:
     """It is tried again; the next topic is not made before."""
     code, calls = made(tmp_path, refused="--topic payments")
     assert code != 0
-    assert len(calls) == 1
+    assert len(calls) == 2
+
+
+def test_the_job_waits_for_kafka_and_not_for_ever(tmp_path: Path) -> None:
+    """It may come up beside it; one that never answers fails the Job, which says so."""
+    code, calls = made(tmp_path, away=3)
+    assert code == 0
+    assert sum("--list" in call for call in calls) == 4
+    (tmp_path / "calls").unlink()
+    code, calls = made(tmp_path, away=1000)
+    assert code != 0
+    assert {call.rpartition(" ")[2] for call in calls} == {"--list"}
 
 
 # --- setup and verify ------------------------------------------------------------------------------------------------

@@ -196,10 +196,8 @@ def test_the_servers_of_quickstart_are_found_where_they_are(tmp_path: Path, fiel
     assert {tuple(document.spec["bootstrapServers"]) for document in kafka} == {(address,)}
     assert variables(one(documents, "StatefulSet", prefix + "kafka"))["ADDRESS"] == address
     assert variables(one(documents, "Job", job("topics", fields)))["KAFKA_BOOTSTRAP_SERVERS"] == address
-    host = f"{prefix}mongodb:27017"
-    assert variables(one(documents, "Job", job("mongodb-replica-set", fields)))["HOST"] == host
     secrets = [document.content["stringData"] for document in documents if document.kind == "Secret"]
-    assert {uri for data in secrets for uri in data.values()} == {f"mongodb://{host}/?replicaSet=shop"}
+    assert {uri for data in secrets for uri in data.values()} == {f"mongodb://{prefix}mongodb/?replicaSet=shop"}
     for document in documents:
         if document.kind == "StatefulSet":
             assert document.spec["serviceName"] == document.name
