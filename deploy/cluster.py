@@ -22,6 +22,8 @@ _NEEDED: Final = {
 _NOT_BOUND: Final = "binding context"
 """What Eventing's webhook says of a Service whose binding it knows, and whose KafkaSink has no address yet."""
 
+_DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
+
 _POLL_S: Final = 2.0
 
 _REMOVED: Final = (
@@ -61,10 +63,25 @@ def check(commands: Commands) -> None:
 
 def deploy(commands: Commands, name: str, image: str, timeout_s: float) -> None:
     """Apply an overlay, and wait. Raises Failed, saying what to do, when that fails or it is not ready in time."""
+    give_up_at = time.monotonic() + timeout_s
     wanted = _looked_at(commands, name, image)
+    left = _begin(commands, wanted, timeout_s)
     commands.run("kubectl", "apply", "-k", f"{wanted.folder}")
-    readiness.wait(commands, wanted.documents, timeout_s)
+    readiness.wait(commands, left, max(give_up_at - time.monotonic(), 0))
     _show_urls(commands, wanted)
+
+
+def _begin(commands: Commands, wanted: Overlay, timeout_s: float) -> list[Document]:
+    """Apply what is not Knative's, wait for it, and return the rest. Raises Failed when it is not ready in time.
+
+    A KafkaSink that finds no topic looks again after twice as long, each time; Serving gives up a function that is not
+    ready after ten minutes. So both come when the servers are there, and what the Jobs make.
+    """
+    first = [document for document in wanted.documents if not document.group.endswith("knative.dev")]
+    commands.run("kubectl", "apply", "-f", f"{wanted.write('first.yaml', first)}")
+    if readiness.watched(first):
+        readiness.wait(commands, first, timeout_s)
+    return [document for document in wanted.documents if document not in first]
 
 
 def deploy_with_kn(
@@ -83,17 +100,19 @@ def deploy_with_kn(
     commands.need("kn")
     give_up_at = now() + timeout_s
     wanted = _looked_at(commands, name, image)
+    left = _begin(commands, wanted, timeout_s)
     bindings, pings = wanted.of(BINDING), wanted.of(PING)
     by_kn = [document for document in (*bindings, *pings) if _flags(document)]
-    left = [document for document in wanted.documents if document not in by_kn]
+    by_kubectl = [document for document in left if document not in by_kn]
 
-    first = [document for document in left if kind(document) not in (SERVICE, SOURCE, PING)]
-    commands.run("kubectl", "apply", "-f", f"{wanted.write('first.yaml', first)}")
+    sinks = [document for document in by_kubectl if kind(document) not in (SERVICE, SOURCE, PING)]
+    if sinks:
+        commands.run("kubectl", "apply", "-f", f"{wanted.write('sinks.yaml', sinks)}")
     there = _there(commands, by_kn)
     for document in bindings:
         _make(commands, document, there)
     bound = {(binding.namespace, mapping(binding.spec.get("subject")).get("name")) for binding in bindings}
-    # Those without a binding first: they start while the KafkaSinks wait for their topics.
+    # Those without a binding first: they start while the KafkaSinks look for their topics.
     for document in sorted(wanted.of(SERVICE), key=lambda each: (each.namespace, each.name) in bound):
         # From a file, for kn has no flag for some of what it says: a root file system that cannot be written.
         file = wanted.write(f"services/{document.name}.yaml", [document])
@@ -106,12 +125,12 @@ def deploy_with_kn(
                     f"get kafkasinks -n {document.namespace}` says why"
                 )
         commands.run("kn", "service", "apply", document.name, "-n", document.namespace, "-f", f"{file}", "--no-wait")
-    last = [document for document in left if kind(document) in (SOURCE, PING)]
+    last = [document for document in by_kubectl if kind(document) in (SOURCE, PING)]
     if last:
         commands.run("kubectl", "apply", "-f", f"{wanted.write('sources.yaml', last)}")
     for document in pings:
         _make(commands, document, there)
-    readiness.wait(commands, wanted.documents, max(give_up_at - now(), 0))
+    readiness.wait(commands, left, max(give_up_at - now(), 0))
     _show_urls(commands, wanted)
 
 
@@ -155,11 +174,27 @@ def _looked_at(commands: Commands, name: str, image: str) -> Overlay:
     wanted = overlay.read(commands, name, image)
     overlay.refuse_traps(wanted, commands.say)
     check(commands)
+    if (lost := overlay.volatile(wanted.documents)) and not _has_storage(commands):
+        names = ", ".join(map(str, lost))
+        commands.say(
+            f"No StorageClass is the default of this cluster, so it makes no volumes: data of {names} goes with its pod"
+        )
+        wanted = overlay.read(commands, name, image, has_storage=False)
     for job in wanted.of(JOB):
         # A Job cannot be changed, and another image is a change. Each of ours may run again.
         words = ("kubectl", "delete", "jobs.batch", job.name, "-n", job.namespace, "--ignore-not-found")
         commands.run(*words)
     return wanted
+
+
+def _has_storage(commands: Commands) -> bool:
+    """Ask whether the cluster makes a volume for a claim that names no class."""
+    try:
+        told = json.loads(commands.read("kubectl", "get", "storageclasses", "-o", "json"))
+    except Failed:  # whoever may not look finds out by a pod that no node takes
+        return True
+    classes = [mapping(mapping(each).get("metadata")) for each in listed(told.get("items"))]
+    return any(mapping(each.get("annotations")).get(_DEFAULT_CLASS) == "true" for each in classes)
 
 
 def _there(commands: Commands, documents: Sequence[Document]) -> set[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """An overlay with an image of one's own, and which of its objects are what."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import path
 from pathlib import Path
@@ -25,6 +25,11 @@ SOURCE: Final = ("sources.knative.dev", "KafkaSource")
 PING: Final = ("sources.knative.dev", "PingSource")
 SINK: Final = ("eventing.knative.dev", "KafkaSink")
 JOB: Final = ("batch", "Job")
+STATEFUL: Final = ("apps", "StatefulSet")
+
+VOLATILE: Final = "shop/without-storage"
+"""The annotation by which a StatefulSet says what becomes of it on a cluster that makes no volumes. `lose` is the only
+word: its data may go with its pod. Without it data is never put there."""
 
 
 def kind(document: Document) -> tuple[str, str]:
@@ -73,17 +78,41 @@ def find(home: Path, name: str) -> Path:
     )
 
 
-def read(commands: Commands, name: str, image_name: str) -> Overlay:
-    """Build an overlay, with another image if one is named. Raises Failed when it does not build."""
+def volatile(documents: Iterable[Document]) -> list[Document]:
+    """Return the objects that ask for a volume of whatever kind the cluster makes, and would do without."""
+    return [
+        document
+        for document in documents
+        if kind(document) == STATEFUL
+        and mapping(document.metadata.get("annotations")).get(VOLATILE) == "lose"
+        and any("storageClassName" not in _claim(each) for each in listed(document.spec.get("volumeClaimTemplates")))
+    ]
+
+
+def _claim(template: Any) -> Mapping[str, Any]:
+    return mapping(mapping(template).get("spec"))
+
+
+def read(commands: Commands, name: str, image_name: str, *, has_storage: bool = True) -> Overlay:
+    """Build an overlay, with another image if one is named. Raises Failed when it does not build.
+
+    On a cluster that has no storage, data of what is volatile goes with its pod.
+    """
     home = commands.folder
     folder = find(home, name)
     written = WRITTEN / (home / folder).resolve().name
     documents = _built(commands, folder)
-    if not image_name:
+    changes: dict[str, Any] = {}
+    if image_name:
+        image.checked(image_name)
+        changes["images"] = [_images(_image(documents), image_name)]
+    if not has_storage:
+        changes["patches"] = [_without_claims(document) for document in volatile(documents)]
+    if not changes:
         return Overlay(home, folder, written, documents)
-    image.checked(image_name)
-    commands.say(f"{written}/kustomization.yaml is {folder}, with the image {image_name}")
-    _write_layer(home / written, home / folder, _image(documents), image_name)
+    what = [f"the image {image_name}"] * bool(image_name) + ["no volumes"] * (not has_storage)
+    commands.say(f"{written}/kustomization.yaml is {folder}, with {' and '.join(what)}")
+    _write_layer(home / written, home / folder, changes)
     return Overlay(home, written, written, _built(commands, written))
 
 
@@ -109,15 +138,35 @@ def _image(documents: Iterable[Document]) -> str:
     return counted.most_common(1)[0][0]
 
 
-def _write_layer(written: Path, folder: Path, before: str, image_name: str) -> None:
+def _images(before: str, image_name: str) -> dict[str, str]:
+    """Return what kustomize is told of an image."""
     name = image.without_version(image_name)
     digest = image_name.partition("@")[2]
     version = {"digest": digest} if digest else {"newTag": image_name.removeprefix(f"{name}:")}
+    return {"name": before, "newName": name, **version}
+
+
+def _without_claims(document: Document) -> dict[str, Any]:
+    """Return the patch by which what is claimed is a folder of the pod's own."""
+    names = [
+        mapping(mapping(each).get("metadata")).get("name") for each in listed(document.spec["volumeClaimTemplates"])
+    ]
+    pod = mapping(mapping(document.spec.get("template")).get("spec"))
+    volumes = [*listed(pod.get("volumes")), *({"name": name, "emptyDir": {}} for name in names)]
+    patch = [
+        {"op": "remove", "path": "/spec/volumeClaimTemplates"},
+        {"op": "add", "path": "/spec/template/spec/volumes", "value": volumes},
+    ]
+    target = {"group": document.group, "kind": document.kind, "name": document.name, "namespace": document.namespace}
+    return {"target": target, "patch": yaml.safe_dump(patch)}
+
+
+def _write_layer(written: Path, folder: Path, changes: Mapping[str, Any]) -> None:
     layer = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [path.relpath(folder.resolve(), written.resolve())],
-        "images": [{"name": before, "newName": name, **version}],
+        **changes,
     }
     written.mkdir(parents=True, exist_ok=True)
     (written / "kustomization.yaml").write_text(yaml.safe_dump(layer, sort_keys=False), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from deploy.commands import Commands, Failed
 from deploy.image import LOADED
-from deploy.overlay import BINDING, JOB, PING, SERVICE, SINK, SOURCE, kind, resource
+from deploy.overlay import BINDING, JOB, PING, SERVICE, SINK, SOURCE, STATEFUL, kind, resource
 from shop.doctor.reading import Document, listed, mapping
 
 _POLL_S: Final = 2.0
@@ -16,7 +16,7 @@ _POLL_S: Final = 2.0
 _READY: Final = {SERVICE: "Ready", BINDING: "Ready", SOURCE: "Ready", PING: "Ready", SINK: "Ready", JOB: "Complete"}
 """The condition by which a kind says that it does its work."""
 
-_REPLICATED: Final = (("apps", "Deployment"), ("apps", "StatefulSet"))
+_REPLICATED: Final = (("apps", "Deployment"), STATEFUL)
 """What is ready when as many pods are as were asked for."""
 
 Key = tuple[str, str, str]
@@ -73,7 +73,7 @@ def wait(
         commands.say(str(each))
     raise Failed(
         f"{len(unready)} of {len(wanted)} are not ready after {timeout_s:.0f} s, named above. Whatever was mended "
-        "starts by itself; `make status` shows it"
+        "starts by itself; then the same command goes on from there"
     )
 
 
@@ -153,10 +153,12 @@ def _words(pod: Mapping[str, Any]) -> tuple[str, str] | None:
     status = mapping(pod.get("status"))
     for condition in map(mapping, listed(status.get("conditions"))):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return (
-                f"no node takes its pod: {condition.get('message', '')}",
-                "make room, or ask for less in its resources",
-            )
+            message = condition.get("message", "")
+            if "unbound" in message:
+                do = "give the cluster a default StorageClass, which makes volumes: `kubectl get storageclasses`"
+            else:
+                do = "make room, or ask for less in its resources"
+            return f"no node takes its pod: {message}", do
     for container in map(
         mapping, listed(status.get("initContainerStatuses")) + listed(status.get("containerStatuses"))
     ):

@@ -55,7 +55,9 @@ def _named(uri: str) -> tuple[str, str]:
     parsed = parse_uri(uri)
     name, hosts = parsed["options"].get("replicaSet"), [f"{host}:{port}" for host, port in parsed["nodelist"]]
     if not name:
-        raise NotInitiated(f"the URI of {', '.join(hosts)} does not say what the replica set is called: ?replicaSet=shop")
+        raise NotInitiated(
+            f"the URI of {', '.join(hosts)} does not say what the replica set is called: ?replicaSet=shop"
+        )
     if len(hosts) != 1:
         raise NotInitiated(f"{', '.join(hosts)} are more nodes than one: initiate them with rs.initiate, by hand")
     return name, hosts[0]

@@ -14,6 +14,9 @@ from shop.doctor.reading import Document
 BOUND = {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "PORT"}, {"name": "K_SINK"}]}]}}}}
 """What the cluster would make of a Service that has a binding."""
 
+STORAGE = {"items": [{"metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}}]}
+"""A class of volumes, of those that name none."""
+
 _PROGRAM = """#!/usr/bin/env -S {python} -IS
 import json, os, sys
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
@@ -81,6 +84,7 @@ def everything_ready(folder: Path, home: Path, name: str) -> StandIns:
     there = StandIns(folder, "kubectl", "kn")
     there.answer("kubectl", "get", outputs=[_ready(overlay.read(there.commands(home), name, "").documents)])
     there.answer("kubectl", "get", "customresourcedefinitions")
+    there.answer("kubectl", "get", "storageclasses", outputs=[STORAGE])
     there.answer("kubectl", "get", "sinkbindings.sources.knative.dev,pingsources.sources.knative.dev")
     there.answer("kubectl", "apply", "--dry-run=server", outputs=[BOUND])
     return there

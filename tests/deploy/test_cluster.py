@@ -79,11 +79,17 @@ def test_deploy_applies_the_overlay_with_the_image_and_waits(programs: StandIns,
     assert [call[:3] for call in calls] == [
         ["kubectl", "get", "customresourcedefinitions"],
         ["kubectl", "delete", "jobs.batch"],
+        ["kubectl", "apply", "-f"],
+        ["kubectl", "get", "jobs.batch"],
         ["kubectl", "apply", "-k"],
-        ["kubectl", "get", calls[3][2]],
+        ["kubectl", "get", calls[5][2]],
     ]
     assert calls[1][3:] == ["setup", "-n", "shop", "--ignore-not-found"]
-    assert calls[2][3] == ".deploy/small"
+    # Functions and KafkaSinks come when setup has run and the topics are there.
+    assert calls[2][3] == ".deploy/small/first.yaml"
+    assert kinds_of(home / calls[2][3]) == {"Namespace", "KafkaTopic", "Job", "PersistentVolumeClaim"}
+    assert calls[4][3] == ".deploy/small"
+    assert "services.serving.knative.dev" in calls[5][2]
     shown = [line for line in programs.said if line.startswith("$ ") and not line.startswith("$ kubectl kustomize ")]
     assert [re.sub(r"^\$ ", "", line).split()[:3] for line in shown] == [call[:3] for call in calls]
     applied = overlay.read(programs.commands(home), ".deploy/small", "").documents
@@ -103,9 +109,10 @@ def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: P
     calls = programs.calls
     bindings, pings = of(calls, "kn", "source", "binding", "create"), of(calls, "kn", "source", "ping", "create")
     looks, services = of(calls, "kubectl", "apply", "--dry-run=server"), of(calls, "kn", "service", "apply")
-    first, last = of(calls, "kubectl", "apply", "-f")
+    first, sinks, last = of(calls, "kubectl", "apply", "-f")
+    (setup,) = of(calls, "kubectl", "get", "jobs.batch")
     assert len(services) == 11
-    assert first < min(bindings)
+    assert first < setup < sinks < min(bindings)
     assert max(bindings) < min(services)
     assert max(services) < last < min(pings)
     # Each that is bound is looked at before it is applied, and those without a binding do not wait for them.
@@ -126,9 +133,11 @@ def test_deploy_by_kn_makes_bindings_before_services(programs: StandIns, home: P
     (container,) = service["spec"]["template"]["spec"]["containers"]
     assert container["image"] == IMAGE
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    kinds = {name: kinds_of(home / ".deploy" / "small" / name) for name in ("first.yaml", "sources.yaml")}
-    assert kinds["sources.yaml"] == {"KafkaSource"}
-    assert kinds["first.yaml"] == {"Namespace", "KafkaSink", "KafkaTopic", "Job", "PersistentVolumeClaim"}
+    assert [kinds_of(home / ".deploy" / "small" / f"{name}.yaml") for name in ("first", "sinks", "sources")] == [
+        {"Namespace", "KafkaTopic", "Job", "PersistentVolumeClaim"},
+        {"KafkaSink"},
+        {"KafkaSource"},
+    ]
 
 
 @pytest.mark.parametrize("name", ["quickstart", "production"])
@@ -148,6 +157,34 @@ def test_the_overlays_of_the_project_deploy(name: str, deploy: Any, tmp_path: Pa
     assert (by_kn + applied if by_kn else len(wanted)) == len(wanted)
     jobs = {call[3] for call in there.calls if call[:3] == ["kubectl", "delete", "jobs.batch"]}
     assert jobs == {document.name for document in wanted if document.kind == "Job"}
+
+
+@pytest.mark.parametrize("image", ["", IMAGE])
+def test_quickstart_asks_for_no_volume_where_nobody_makes_one(image: str, tmp_path: Path) -> None:
+    """Its pods would wait for ever. It says what that means, and nothing but quickstart loses data so."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "knative").symlink_to(KNATIVE)
+    there = everything_ready(tmp_path, home, "quickstart")
+    there.answer("kubectl", "get", "storageclasses", outputs=[{"items": [{"metadata": {"name": "slow"}}]}])
+    cluster.deploy(there.commands(home), "quickstart", image, 600)
+    assert any("StatefulSet/kafka, StatefulSet/mongodb goes with its pod" in line for line in there.said)
+    assert of(there.calls, "kubectl", "apply", "-k", ".deploy/quickstart")
+    applied = overlay.read(there.commands(home), ".deploy/quickstart", "").documents
+    stateful = [document.spec for document in applied if document.kind == "StatefulSet"]
+    assert len(stateful) == 2
+    for spec in stateful:
+        assert "volumeClaimTemplates" not in spec
+        pod = spec["template"]["spec"]
+        mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]}
+        assert {"name": "data", "emptyDir": {}} in pod["volumes"]
+
+    there.answer("kubectl", "get", "storageclasses", error="Error from server (Forbidden): no")
+    cluster.deploy(there.commands(home), "quickstart", "", 600)
+    assert there.calls[-2] == ["kubectl", "apply", "-k", "knative/overlays/quickstart"]
+    content = {"kind": "StatefulSet", "apiVersion": "apps/v1", "spec": {"volumeClaimTemplates": [{}]}}
+    assert overlay.volatile([Document("", content)]) == []
 
 
 def kinds_of(file: Path) -> set[str]:
@@ -198,7 +235,7 @@ def test_kn_is_told_nothing_that_it_would_lose(programs: StandIns, home: Path) -
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({**content, "labels": [{"pairs": {"team": "checkout"}}]}))
     cluster.deploy_with_kn(programs.commands(home), "small", IMAGE, 600)
     assert of(programs.calls, "kn", "source") == []
-    assert "SinkBinding" in kinds_of(home / ".deploy" / "small" / "first.yaml")
+    assert "SinkBinding" in kinds_of(home / ".deploy" / "small" / "sinks.yaml")
     assert "PingSource" in kinds_of(home / ".deploy" / "small" / "sources.yaml")
 
 
@@ -271,6 +308,6 @@ def test_an_overlay_that_is_not_there_is_told_which_are(programs: StandIns, home
 def test_a_command_that_fails_ends_the_verb(programs: StandIns, home: Path) -> None:
     """What comes after it would stand on nothing."""
     programs.answer("kubectl", "apply", error="Error from server")
-    with pytest.raises(Failed, match=r"kubectl apply -k \.\.\. failed"):
+    with pytest.raises(Failed, match=r"kubectl apply -f \.\.\. failed"):
         cluster.deploy(programs.commands(home), "small", IMAGE, 600)
     assert programs.calls[-1][:2] == ["kubectl", "apply"]

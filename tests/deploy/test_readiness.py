@@ -102,6 +102,11 @@ SAID = {
         "no node takes its pod: 0/1 nodes: Insufficient cpu",
         "make room",
     ),
+    "no volume": (
+        {"conditions": [{"type": "PodScheduled", "status": "False", "message": "pod has unbound immediate claims"}]},
+        "no node takes its pod: pod has unbound immediate claims",
+        "a default StorageClass",
+    ),
     "no setup": (
         {"containerStatuses": [{"name": "user-container", "ready": False, "state": {"running": {}}}]},
         "it runs, and does not answer /healthz with 200",

@@ -174,7 +174,7 @@ def test_the_function_by_hand_is_the_one_of_the_base() -> None:
     (command,) = (command for command in COMMANDS if command.startswith("kn service apply"))
     arguments = shlex.split(command)
     said = {name: value for name, value in pairwise(arguments) if name.startswith("--")}
-    service = next(each for each in overlay(KNATIVE / "overlays" / "quickstart") if served(each, arguments[3]))
+    service = next(each for each in overlay(KNATIVE / "base") if served(each, arguments[3]))
     revision = service.spec["template"]["spec"]
     container = revision["containers"][0]
     target, uri = container["env"]
