@@ -1,8 +1,8 @@
 """Make collections, indexes and validators: `python -m shop.setup`, before any function is deployed; safe to re-run.
 
 `--restored` begins a new epoch after a restore, `--mend` removes duplicates that keep a unique index from being made,
-`--shard` shards the collections by user, `--users` makes a user per service, `--initiate` first makes a MongoDB to try it
-with a replica set.
+`--shard` shards the collections by user, `--users` makes a user per service, `--initiate` first makes a MongoDB, to
+try it with, a replica set.
 """
 
 from shop.setup.initiating import initiate as initiate
