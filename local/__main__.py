@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from local.fields import ManifestError
 from local.folder import LOGS
-from local.manifests import ManifestError
 from local.program import Stopped, Voice, aside, run
 from local.servers.kafka_program import installed
 from local.servers.parts import PartFailedError

@@ -20,7 +20,7 @@ import aiohttp
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from local import folder, settings
-from local.manifests import ManifestError
+from local.fields import ManifestError
 from local.program import Stopped, aside, end_early, run
 from local.program import say as _say
 from local.servers.kafka_program import installed

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from local.manifests import ManifestError, Patch, Ref, SecretKey, read
+from local.fields import ManifestError
+from local.manifests import Patch, Ref, SecretKey, read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "local"
