@@ -39,13 +39,23 @@ _PATIENCE_S: Final = 90
 _PAUSE_S: Final = 0.5
 
 
-_WHO_ASKS: Final = "; with authentication on, say TOKEN=, one with the role admin"
-_HINTS: Final = {
-    401: _WHO_ASKS,
-    403: _WHO_ASKS,
-    0: "; from here a cluster is reached at its ingress: URL=http://ADDRESS, or for Kourier `kubectl port-forward -n "
-    "kourier-system service/kourier 8081:80` and URL=http://127.0.0.1:8081",
-}
+_INSIDE: Final = ".svc.cluster.local"
+"""How hosts end where nobody gave Knative a domain (config-domain): its public gateway knows none of them."""
+
+
+def _hint(status: int, host: str) -> str:
+    """Say what to do about an answer that did not come from a function."""
+    if status in (401, 403):
+        return "; with authentication on, say TOKEN=, one with the role admin"
+    is_inside = host.partition(":")[0].endswith(_INSIDE)
+    if status and not (status == 404 and is_inside):
+        return ""
+    gateway, why = ("kourier-internal", " (it has no public domain)") if is_inside else ("kourier", "")
+    forward = f"kubectl port-forward -n kourier-system service/{gateway} 8081:80"
+    return (
+        f"; from here a cluster is reached at its ingress{why}: URL=http://ADDRESS, or for Kourier `{forward}` and "
+        "URL=http://127.0.0.1:8081"
+    )
 
 
 class Wrong(Failed):
@@ -219,7 +229,7 @@ class Smoke:
                 break
             if status not in (0, 502, 503, 504) or time.monotonic() > give_up_at:
                 by = f"was answered {status or 'by nobody'}: {answer.get('message')}"
-                raise Wrong(f"{method} {url} {by}{_HINTS.get(status, '')}")
+                raise Wrong(f"{method} {url} {by}{_hint(status, host or urlsplit(url).netloc)}")
             time.sleep(_PAUSE_S)
         if not quiet:
             shown = " ".join(f"{name}={value}" for name, value in fields.items())

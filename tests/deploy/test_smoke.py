@@ -200,3 +200,12 @@ def test_nobody_there_is_said() -> None:
     """With the address that did not answer, and how to reach a cluster."""
     with pytest.raises(Failed, match=r"(?s)CreateUser was answered by nobody.*port-forward"):
         smoke.Smoke(found(f"http://127.0.0.1:{free_port()}"), lambda _: None, patience_s=0.5).run()
+
+
+def test_a_cluster_without_a_domain_is_reached_at_its_inner_gateway() -> None:
+    """Knative then makes every function cluster-local, and its public gateway answers 404 for it."""
+    functions = {name: f"http://{name}.shop.svc.cluster.local" for name in smoke._PATHS.values()}
+    with served(Pretended(hosts="shop.example.com")) as url:
+        targets = found(url, [], **functions)
+        with pytest.raises(Failed, match=r"(?s)was answered 404.*no public domain.*service/kourier-internal 8081:80"):
+            smoke.Smoke(targets, lambda _: None, patience_s=1).run()
