@@ -106,7 +106,7 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(KAFKA)
 	# Coverage sees nothing in the others, and would slow them down.
 	$(PYTEST) $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
-	$(PYTEST) $(OTHERS)
+	$(PYTEST) $(OTHERS) -m "not long or ci"
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 repeats one)
 	@$(BIN)/python -m proof.simulation $(call option,seeds,SEEDS) $(call option,first,FIRST) $(call option,seed,SEED)

@@ -14,7 +14,7 @@ from tests.deploy import building
 from tests.deploy.building import LABELS, START_TIMEOUT_S, Built, serving
 from tests.support.functions import FUNCTIONS
 
-pytestmark = pytest.mark.timeout(3 * building.BUILD_TIMEOUT_S)
+pytestmark = [pytest.mark.long, pytest.mark.ci, pytest.mark.timeout(3 * building.BUILD_TIMEOUT_S)]
 
 TURNS = range(3, 12)
 """How often a function is started here and there, in turns. The best of each counts: noise only ever adds."""

@@ -322,6 +322,8 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.long
+@pytest.mark.ci
 @pytest.mark.timeout(600)
 async def test_make_run_leaves_nothing_running_and_finds_its_data_again(
     customer: aiohttp.ClientSession, tmp_path: Path

@@ -48,6 +48,8 @@ pytestmark = [
         reason="Chromium is not installed: apt-get install chromium-headless-shell fonts-dejavu-core fonts-noto-core",
     ),
     pytest.mark.timeout(300),
+    pytest.mark.long,
+    pytest.mark.ci,
 ]
 
 
