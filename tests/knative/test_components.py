@@ -345,7 +345,7 @@ def test_images_of_others_have_a_version_and_no_registry_address() -> None:
         for file in folder.glob("*.yaml")
         for match in re.finditer(r"^ +image: (\S+)", file.read_text(), re.MULTILINE)
     }
-    assert {image for image in images if not image.startswith("dev.local/")} == {"apache/kafka:4.1.0", "mongo:8.0"}
+    assert {image for image in images if not image.startswith("dev.local/")} == {"apache/kafka:4.1.0", "mongo:7.0"}
 
 
 @pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
