@@ -141,11 +141,11 @@ def redrive(shop: Shop, query: Query) -> Page:
         "Each goes to the function that refused it, and to no other, under the same id. What was refused for good is "
         "refused again, unless the function or the data it looks at have changed since."
     )
-    return _question(shop, "redrive", says, link("/letters"), _asked(query), todo)
+    return _question(shop, "redrive", says, link("/letters"), _asked(query, todo), todo)
 
 
 def _redrive(shop: Shop, form: Query, who: str) -> Found:
-    todo = [letter for letter in chosen(shop.letters(), form) if letter.waiting]
+    todo = _shown(shop, form)
 
     def do() -> str:
         if lost := {letter.consumer for letter in todo if not letter.known}:
@@ -166,11 +166,11 @@ def park(shop: Shop, query: Query) -> Page:
     says.append(
         "What is parked is skipped by a redrive, and is no trouble any more. The reason is kept with each, in ASCII."
     )
-    return _question(shop, "park", says, link("/letters"), _asked(query), todo)
+    return _question(shop, "park", says, link("/letters"), _asked(query, todo), todo)
 
 
 def _park(shop: Shop, form: Query, who: str) -> Found:
-    todo = [letter for letter in chosen(shop.letters(), form) if letter.waiting]
+    todo = _shown(shop, form)
     why = form.get("why", "").strip()
     if not PARKING.fullmatch(why):
         raise Refused(400, "the reason is kept in an event, so it has 1 to 200 ASCII characters: nothing was done")
@@ -182,8 +182,21 @@ def _park(shop: Shop, form: Query, who: str) -> Found:
     return _push(shop, form, who, "park", _about(todo), link("/actions"), do)
 
 
-def _asked(query: Query) -> dict[str, str]:
-    return {name: query[name] for name in ("consumer", "code", "error", "kind", "place") if name in query}
+def _asked(query: Query, todo: Sequence[Letter]) -> dict[str, str]:
+    """Return what a form says of the letters that it was shown with: which they are, and when the last of them came."""
+    sent = {name: query[name] for name in ("consumer", "code", "error", "kind", "place") if name in query}
+    return sent | {"until": str(max(map(_came_ms, todo), default=0))}
+
+
+def _shown(shop: Shop, form: Query) -> list[Letter]:
+    """Return the letters that a form was shown with, as far as they still wait: what came since nobody has seen."""
+    until = form.get("until", "")
+    until_ms = int(until) if until.isascii() and until.isdecimal() and len(until) < 15 else 0
+    return [each for each in chosen(shop.letters(), form) if each.waiting and _came_ms(each) <= until_ms]
+
+
+def _came_ms(letter: Letter) -> int:
+    return round(letter.at.timestamp() * 1000)
 
 
 def _about(todo: Sequence[Letter]) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -215,6 +216,20 @@ async def test_a_redrive_says_first_what_it_would_do(pushing: Browser, sink: Sin
     (action,) = actions.latest(pushing.shop.databases)
     assert (action.verb, action.outcome) == ("redrive", "1 delivered")
     assert action.about == ("66b1f0c2a5d3e4f601020304",)
+
+
+async def test_what_came_after_the_question_is_not_pushed(pushing: Browser, sink: Sink) -> None:
+    """Nobody has seen it; a form that says nothing of when pushes nothing."""
+    pushing.shop.dead = [dead()]  # type: ignore[attr-defined]
+    form = await asked(pushing, "/park")
+    late = replace(letter(reason="wrong_event: another"), at=dead().at + timedelta(milliseconds=1))
+    pushing.shop.dead = [dead(), late]  # type: ignore[attr-defined]
+    assert (await pushing.push("/park", form)).status == 303
+    assert len(posted(sink)) == 1
+    for until in ("", "x", "9" * 99):
+        nothing = {**form, "id": str(ObjectId()), "until": until}
+        assert (await pushing.push("/park", nothing)).status == 303
+    assert len(posted(sink)) == 1
 
 
 async def test_a_question_lists_some_letters_and_counts_the_others(pushing: Browser) -> None:
