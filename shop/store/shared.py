@@ -380,12 +380,15 @@ async def _documents(of: AsyncCollection[Document], command: Document) -> list[D
 
 
 async def _command(of: AsyncCollection[Document], command: Document) -> Document:
-    """Send a command; once more when the connection or the primary was gone.
+    """Send a command; twice more when the connection or the primary was gone.
+
+    First it may meet a primary that no longer is one, then a connection to the new one that was closed meanwhile; with
+    that one the driver drops all such connections.
 
     The driver's own retries make mongod remember each statement, a quarter of what it costs. They are for statements
     that must not be executed twice; ours may be. Raises WriteConcernError for what was executed and may be lost again.
     """
-    for is_last in (False, True):
+    for is_last in (False, False, True):
         try:
             reply = await process.current().once(_Sessions).send(of, command | {"maxTimeMS": client.max_time_ms()})
         except (NetworkTimeout, ServerSelectionTimeoutError):

@@ -75,7 +75,9 @@ def test_a_mongodb_in_use_is_refused_unless_told_and_is_left_as_it_was(mongod: M
             client["billing"]["users"].delete_one({"_id": "a shop is here"})
 
 
-@pytest.mark.parametrize("uri", ["mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=200", "no uri"])
+@pytest.mark.parametrize(
+    "uri", ["mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=200", pytest.param("no uri", marks=pytest.mark.long)]
+)
 def test_a_mongodb_that_does_not_answer_is_named_before_any_test(uri: str) -> None:
     """With what the driver says."""
     done = run(uri.format(free_port()))
