@@ -59,7 +59,9 @@ async def test_resend_emits_nothing_that_can_roll_back(replicated: System) -> No
     assert replica_set is not None
     user = await shop.account(100)
     basket, attempt = await shop.basket(user)
-    assert await replicated.tick() == 200  # a process that just started could not learn its epoch from a stalled set
+    # A process that just started could not learn its epoch from a stalled set.
+    await replicated.pay(await shop.account(10), 10)
+    assert await replicated.tick() == 200
 
     async with replica_set.stalled() as primary:
         reply = await shop.order(user, basket, 10, attempt)
