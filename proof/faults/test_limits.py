@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from local.stack import KAFKA_SOURCE
 from proof.faults.customers import Shop
 from proof.faults.system import System
@@ -10,6 +12,8 @@ from proof.faults.waiting import eventually
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_a_notification_whose_decision_is_gone_comes_back_only_by_redrive(system: System, shop: Shop) -> None:
     """The basket is settled, so resend asks for nothing; the decision delivered again to notify_handler is recorded."""
     user = await shop.account(100)

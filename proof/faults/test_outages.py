@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from bson import Int64, ObjectId
 
 from local.stack import KAFKA, KAFKA_SINK, MONGOD
@@ -12,6 +13,8 @@ from proof.faults.topics import PAYMENTS
 from proof.faults.waiting import eventually
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_an_order_made_while_kafka_is_down_is_accepted_and_paid_once_it_is_back(
     system: System, shop: Shop
 ) -> None:

@@ -172,6 +172,8 @@ async def test_the_processes_of_the_functions_are_told_apart_by_their_command(st
         assert command(stack.pid(service.name))[1:] == ["-m", "shop.serve", service.name]
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_everything_comes_back_after_sigkill(stack: Stack, customer: aiohttp.ClientSession) -> None:
     """Functions, sink, source, Kafka, mongod and Envoy, killed at once, are started again, and orders pass."""
     parts = [
