@@ -92,7 +92,7 @@ test: $(TESTABLE) ## Run all tests, on a real MongoDB and a real Kafka (MONGODB_
 endif
 
 long: $(TESTABLE) ## Run the tests that are slow and rare, which test and check leave out
-	@$(PYTEST) $(OTHERS) -m long
+	@$(PYTEST) $(OTHERS) -m "long or ci"
 
 check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests with coverage
 	$(BIN)/python -m pip --disable-pip-version-check check # the locks are complete
@@ -106,7 +106,7 @@ check: $(TESTABLE) ## What CI runs: format, lint, types, schema drift, tests wit
 	$(KAFKA)
 	# Coverage sees nothing in the others, and would slow them down.
 	$(PYTEST) $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90
-	$(PYTEST) $(OTHERS) -m "not long or ci"
+	$(PYTEST) $(OTHERS) -m "not long"
 
 simulate: $(TESTABLE) ## Run the real code under seeded faults (SEEDS=100000 FIRST=1; SEED=123 repeats one)
 	@$(BIN)/python -m proof.simulation $(call option,seeds,SEEDS) $(call option,first,FIRST) $(call option,seed,SEED)

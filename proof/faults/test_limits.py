@@ -12,7 +12,6 @@ from proof.faults.waiting import eventually
 from shop.schema.events_pb2 import PaymentDecided, PaymentRequested
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_a_notification_whose_decision_is_gone_comes_back_only_by_redrive(system: System, shop: Shop) -> None:
     """The basket is settled, so resend asks for nothing; the decision delivered again to notify_handler is recorded."""

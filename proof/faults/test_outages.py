@@ -13,7 +13,6 @@ from proof.faults.topics import PAYMENTS
 from proof.faults.waiting import eventually
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_an_order_made_while_kafka_is_down_is_accepted_and_paid_once_it_is_back(
     system: System, shop: Shop

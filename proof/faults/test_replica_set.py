@@ -111,7 +111,6 @@ async def test_a_basket_is_never_answered_from_before_a_failover(
     assert set(answers) <= {UNKNOWN, "ordered"}
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_nothing_is_refused_for_what_was_before_a_failover(
     replicated: System,

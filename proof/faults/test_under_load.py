@@ -6,16 +6,10 @@ from proof.faults.injections import LONG, SHORT
 from proof.faults.rounds import play
 from proof.faults.system import System
 
-_IN_CI = ("retention-passed",)
+_MARKS = {"retention-passed": pytest.mark.ci, **dict.fromkeys(LONG, pytest.mark.long)}
 
 
-def _marks(fault: str) -> list[pytest.MarkDecorator]:
-    if fault in _IN_CI:
-        return [pytest.mark.long, pytest.mark.ci]
-    return [pytest.mark.long] if fault in LONG else []
-
-
-@pytest.mark.parametrize("fault", [pytest.param(name, marks=_marks(name)) for name in (*SHORT, *LONG)])
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=_MARKS.get(name, ())) for name in (*SHORT, *LONG)])
 async def test_under_load_no_order_is_lost_and_none_charged_twice(system: System, fault: str) -> None:
     """Each order that was answered 200 is settled and notified as billing decided; deposits - paid is the balance."""
     played = await play(system, {**SHORT, **LONG}[fault])

@@ -14,7 +14,7 @@ from tests.deploy import building
 from tests.deploy.building import LABELS, START_TIMEOUT_S, Built, serving
 from tests.support.functions import FUNCTIONS
 
-pytestmark = [pytest.mark.long, pytest.mark.ci, pytest.mark.timeout(3 * building.BUILD_TIMEOUT_S)]
+pytestmark = [pytest.mark.ci, pytest.mark.timeout(3 * building.BUILD_TIMEOUT_S)]
 
 TURNS = range(3, 12)
 """How often a function is started here and there, in turns. The best of each counts: noise only ever adds."""
@@ -118,7 +118,6 @@ def test_the_image_has_the_size_that_the_readme_says(built: Built) -> None:
     assert ours == pytest.approx(int(said[1]), rel=0.1)
 
 
-@pytest.mark.long
 def test_the_image_of_the_command_has_it(tmp_path: Path) -> None:
     """As the components verify and console start it: by its name, and as a function."""
     if why := building.missing():

@@ -97,7 +97,6 @@ def test_what_cannot_be_one_is_said(uri: str, says: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_kafka_formats_its_folder_once_and_says_the_address_of_its_service(tmp_path: Path) -> None:
     """By its own script, with Kafka's programs in place of those that start them in the image."""

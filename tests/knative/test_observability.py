@@ -47,7 +47,6 @@ def names(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:shop|kn|kafka|event)_[a-z_]+\b", bare))
 
 
-@pytest.mark.long
 @pytest.mark.ci
 def test_the_alerts_fire_when_they_must(tmp_path: Path) -> None:
     """Their unit tests, run by Prometheus' own tool; each alert has one."""

@@ -172,7 +172,6 @@ async def test_the_processes_of_the_functions_are_told_apart_by_their_command(st
         assert command(stack.pid(service.name))[1:] == ["-m", "shop.serve", service.name]
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_everything_comes_back_after_sigkill(stack: Stack, customer: aiohttp.ClientSession) -> None:
     """Functions, sink, source, Kafka, mongod and Envoy, killed at once, are started again, and orders pass."""
@@ -324,7 +323,6 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.long
 @pytest.mark.ci
 @pytest.mark.timeout(600)
 async def test_make_run_leaves_nothing_running_and_finds_its_data_again(

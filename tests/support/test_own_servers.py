@@ -56,7 +56,6 @@ def run(uri: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.long
 @pytest.mark.ci
 def test_a_mongodb_in_use_is_refused_unless_told_and_is_left_as_it_was(mongod: Mongod) -> None:
     """What the run made is gone, what was there is there."""

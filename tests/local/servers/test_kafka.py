@@ -37,7 +37,6 @@ async def test_a_second_start_finds_every_acknowledged_record(end: signal.Signal
         await broker.stop()
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_a_folder_of_any_name_holds_all_that_kafka_writes(tmp_path: Path) -> None:
     """Not Latin-1, a comma, a backslash, and a locale without such letters: a second start finds the topics again."""

@@ -132,7 +132,6 @@ async def test_fifty_stuck_records_stop_a_source(kafka: Kafka, sink: ScriptedSin
     assert await stuck.end() == 0
 
 
-@pytest.mark.long
 @pytest.mark.ci
 async def test_a_restart_of_kafka_is_survived_by_source_and_sink(sink: ScriptedSink, tmp_path: Path) -> None:
     """Both start before Kafka does, work when it comes, and again when it was killed and came back."""

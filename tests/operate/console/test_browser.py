@@ -1,6 +1,6 @@
 """The console in a real browser, on a running stack: an order that hangs is found, explained, pushed, seen to settle.
 
-    SCREENSHOTS=1 .venv/bin/python -m pytest tests/operate/console/test_browser.py
+    SCREENSHOTS=1 .venv/bin/python -m pytest -m ci tests/operate/console/test_browser.py
 
 writes the pictures of docs/console.md and the README.
 """
@@ -48,7 +48,6 @@ pytestmark = [
         reason="Chromium is not installed: apt-get install chromium-headless-shell fonts-dejavu-core fonts-noto-core",
     ),
     pytest.mark.timeout(300),
-    pytest.mark.long,
     pytest.mark.ci,
 ]
 
